@@ -1,0 +1,1 @@
+"""visavis' engine: sync, clockless, no I/O. Audio in, frames out; ``streaming/`` owns time."""
