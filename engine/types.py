@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -88,11 +88,11 @@ class MotionSpace:
     """
 
     names: tuple[str, ...] = EXPRESSION_NAMES + POSE_NAMES + GAZE_NAMES
-    expression: slice = slice(0, 64)
-    rotation: slice = slice(64, 67)
-    translation: slice = slice(67, 70)
-    pose: slice = slice(64, 70)
-    gaze: slice = slice(70, 72)
+    expression: ClassVar[slice] = slice(0, 64)
+    rotation: ClassVar[slice] = slice(64, 67)
+    translation: ClassVar[slice] = slice(67, 70)
+    pose: ClassVar[slice] = slice(64, 70)
+    gaze: ClassVar[slice] = slice(70, 72)
     size: int = 72
 
     def index(self, name: str) -> int:

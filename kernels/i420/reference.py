@@ -1,0 +1,42 @@
+"""The obvious body in floating point, and the matrices both bodies share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["coefficients", "i420_to_rgb", "rgb_to_i420"]
+
+_LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+
+
+def coefficients(matrix: str) -> NDArray[np.float32]:
+    """Rows Y, U, V of the limited-range matrix [3, 3] for R, G, B in 0..255 (offsets 16, 128, 128)."""
+    if matrix not in _LUMA:
+        raise ValueError(f"matrix must be one of {sorted(_LUMA)}, got {matrix!r}")
+    kr, kb = _LUMA[matrix]
+    kg = 1.0 - kr - kb
+    luma = np.array([kr, kg, kb])
+    blue = (np.array([0.0, 0.0, 1.0]) - luma) / (2.0 * (1.0 - kb))
+    red = (np.array([1.0, 0.0, 0.0]) - luma) / (2.0 * (1.0 - kr))
+    return (np.stack([luma * 219.0, blue * 224.0, red * 224.0]) / 255.0).astype(np.float32)
+
+
+def rgb_to_i420(rgb: NDArray[np.uint8], m: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Write I420 of ``rgb`` [H, W, 3] into ``out`` [H*3//2, W]."""
+    height, width = rgb.shape[:2]
+    pixels = rgb.astype(np.float32)
+    block = pixels.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    out[:height] = np.floor(pixels @ m[0] + 16.5)
+    flat = out[height:].reshape(2, height // 2, width // 2)
+    flat[0] = np.floor(block @ m[1] + 128.5)
+    flat[1] = np.floor(block @ m[2] + 128.5)
+
+
+def i420_to_rgb(i420: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of I420 [H*3//2, W], chroma repeated."""
+    height, width = i420.shape[0] * 2 // 3, i420.shape[1]
+    chroma = i420[height:].reshape(2, height // 2, width // 2).repeat(2, axis=1).repeat(2, axis=2)
+    yuv = np.stack([i420[:height] - 16.0, chroma[0] - 128.0, chroma[1] - 128.0], axis=-1)
+    rgb = yuv @ np.linalg.inv(coefficients(matrix).astype(np.float64)).T
+    return np.asarray(np.clip(np.rint(rgb), 0, 255), dtype=np.uint8)
