@@ -105,9 +105,11 @@ def _spatial_prior(frame: FaceFrame, points: Float, scale: Float) -> tuple[Float
     shoulder = 0.34 + 1.25 * _smoothstep(0.62, 1.05, v) + 0.5 * np.maximum(v - 1.05, 0.0)
     torso = np.where(v > 0.5, np.abs(u) - shoulder, 1.0 + np.abs(u))
     distance = np.minimum(np.minimum(head, np.maximum(neck, 0.5 - v)), torso)
-    # Hair may hang beside the neck: doubt, not background, next to the face and down to the chest.
+    # Hair is the great unknown: doubt, not background, around the skull and down to the chest.
+    hair = np.hypot(u / 1.15, (v + 0.25) / 1.15) - 1.0
     slope = np.where(distance > 0, 4.0, 7.0)
     prior = np.clip(-distance * slope, -3.2, 3.2)
+    prior = np.where(hair < 0, np.maximum(prior, -1.0 - 1.2 * np.clip(distance, 0, 1)), prior)
     beside = (np.abs(u) < 0.95) & (v > -0.7) & (v < 1.2)
     prior = np.where(beside, np.maximum(prior, -1.0), prior)
     prior = np.where((v < -1.25) | ((np.abs(u) > 1.3) & (v < 0.6)), -3.2, prior)
@@ -121,6 +123,8 @@ def _spatial_prior(frame: FaceFrame, points: Float, scale: Float) -> tuple[Float
     edge = np.zeros_like(sure, bool)
     edge[:2] = edge[:, :2] = edge[:, -2:] = True
     sure[edge & (prior < -3.0) & (sure == 0)] = 2
+    corner = np.hypot(u / 0.80, np.minimum(v + 0.1, 0.0) / 0.85) > 1.0
+    sure[edge & corner & (v < 0.1) & (sure == 0)] = 2
     return np.asarray(prior, np.float32), sure
 
 
@@ -131,8 +135,12 @@ def _segment(small: Bytes, prior: Float, sure: Bytes) -> Float:
     cells = _cells(lab)
     person = _sigmoid(prior)
     person[sure == 1], person[sure == 2] = 1.0, 0.0
+    far = (prior <= max(-2.4, float(np.quantile(prior, 0.05)))).astype(np.float32)
+    far[sure == 2] = 1.0
     for k in range(_ROUNDS):
-        colour = _colour_log_odds(cells, person)
+        # Hair the prior does not expect must not teach the background: at first only far pixels do.
+        back = np.clip(1.0 - 2.0 * person, 0, 1) ** 2 * (1.0 if k >= 3 else far)
+        colour = _colour_log_odds(cells, np.clip(2.0 * person - 1.0, 0, 1) ** 2, back)
         # Position counts less once the colours are known.
         votes = 1.1 * colour + (0.8 if k < 2 else 0.55) * prior
         p = _sigmoid(votes)
@@ -145,9 +153,10 @@ def _segment(small: Bytes, prior: Float, sure: Bytes) -> Float:
 
 def _cells(lab: Float) -> npt.NDArray[np.int64]:
     """Histogram cell of every pixel: 16 x 16 x 16 colours at 4 x 4 places, flat index [S, S]."""
-    lo = np.array([0.0, 80.0, 80.0], np.float32)
-    step = np.array([16.0, 6.0, 6.0], np.float32)
-    q = np.clip((lab - lo) / step, 0, 15).astype(np.int64)
+    # Chroma on a square-root scale: greys (white hair, cream walls) need the finest cells.
+    chroma = lab[..., 1:] - 128.0
+    chroma = 8.0 + 0.95 * np.sign(chroma) * np.sqrt(np.abs(chroma))
+    q = np.clip(np.dstack([lab[..., 0] / 16.0, chroma]), 0, 15).astype(np.int64)
     y, x = np.mgrid[0:_SMALL, 0:_SMALL] * 4 // _SMALL
     return np.asarray((((q[..., 0] * 16 + q[..., 1]) * 16 + q[..., 2]) * 4 + y) * 4 + x)
 
@@ -164,11 +173,9 @@ def _histogram(cells: npt.NDArray[np.int64], weight: Float) -> Float:
     return np.asarray(h + 0.04 * everywhere, np.float32)
 
 
-def _colour_log_odds(cells: npt.NDArray[np.int64], person: Float) -> Float:
-    """Log-odds of person from colour alone [S, S], limited to +-3."""
-    # Only pixels one is fairly sure of teach the colours.
-    front = _histogram(cells, np.clip(2.0 * person - 1.0, 0, 1) ** 2)
-    back = _histogram(cells, np.clip(1.0 - 2.0 * person, 0, 1) ** 2)
+def _colour_log_odds(cells: npt.NDArray[np.int64], person: Float, background: Float) -> Float:
+    """Log-odds of person from colour alone [S, S], limited to +-3, given what both are taught by."""
+    front, back = _histogram(cells, person), _histogram(cells, background)
     odds = np.log((front + 0.02) / (back + 0.02)).ravel()[cells]
     return np.asarray(np.clip(odds, -3.0, 3.0), np.float32)
 
@@ -235,7 +242,7 @@ def _keep_person(person: Float, sure: Bytes) -> Float:
 def _refine(crop: Bytes, coarse: Float, frame: FaceFrame) -> Float:
     """Full-size matte [H, W]: edge band un-mixed against the colours of both sides, then guided."""
     height, width = crop.shape[:2]
-    alpha = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    alpha = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
     alpha = _smoothstep(0.12, 0.72, alpha)
     band = 0.045 * frame.width
     image = crop.astype(np.float32) / 255.0
@@ -245,8 +252,8 @@ def _refine(crop: Bytes, coarse: Float, frame: FaceFrame) -> Float:
     outside = (back > band * 1.3).astype(np.float32)
     unmixed, trust = _unmix(image, inside, outside, band)
     alpha = np.where((inside == 0) & (outside == 0), alpha + trust * (unmixed - alpha), alpha)
-    alpha = np.where(inside > 0, 1.0, np.where(outside > 0, 0.0, alpha)).astype(np.float32)
-    guided = _guided_filter(image, alpha, max(2, round(0.02 * frame.width)), 2e-4)
+    known = np.where(inside > 0, 1.0, np.where(outside > 0, 0.0, alpha))
+    guided = _guided_filter(image, np.asarray(known, np.float32), max(2, round(0.02 * frame.width)), 2e-4)
     return np.clip(_smoothstep(0.04, 0.92, guided), 0.0, 1.0)
 
 
@@ -271,8 +278,8 @@ def _nearby_colour(image: Float, mask: Float, reach: float) -> Float:
     colour, total = np.zeros_like(c), np.zeros_like(m)
     for k, sigma in enumerate((reach / step, 3 * reach / step, 12 * reach / step)):
         share = 0.02**k
-        colour += share * cv2.GaussianBlur(c, (0, 0), sigma)
-        total += share * cv2.GaussianBlur(m, (0, 0), sigma)
+        colour += share * np.asarray(cv2.GaussianBlur(c, (0, 0), sigma), np.float32)
+        total += share * np.asarray(cv2.GaussianBlur(m, (0, 0), sigma), np.float32)
     mean = colour / np.maximum(total, 1e-9)[..., None]
     return np.asarray(cv2.resize(mean, mask.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
