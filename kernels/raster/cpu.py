@@ -19,7 +19,7 @@ _FAR = 1.0e5
 @nb.njit(cache=True, nogil=True, inline="always")
 def _snap(v: float, origin: int, scale: int) -> int:
     """Frame coordinate -> 1/256 sample units, sample centres at multiples of 256."""
-    return np.int64(np.floor(((v - origin + 0.5) * scale - 0.5) * _SUB + 0.5))
+    return int(np.floor(((v - origin + 0.5) * scale - 0.5) * _SUB + 0.5))
 
 
 @nb.njit(cache=True, nogil=True)
@@ -44,17 +44,17 @@ def _setup(
     ax, ay = _snap(xyz[a, 0], x0, sx), _snap(xyz[a, 1], y0, sy)
     bx, by = _snap(xyz[b, 0], x0, sx), _snap(xyz[b, 1], y0, sy)
     cx, cy = _snap(xyz[c, 0], x0, sx), _snap(xyz[c, 1], y0, sy)
-    xmin = max(np.int64(0), -((-min(ax, bx, cx)) // 256))
-    xmax = min(np.int64(width - 1), max(ax, bx, cx) // 256)
-    ymin = max(np.int64(0), -((-min(ay, by, cy)) // 256))
-    ymax = min(np.int64(height - 1), max(ay, by, cy) // 256)
+    xmin = max(0, -((-min(ax, bx, cx)) // 256))
+    xmax = min(width - 1, max(ax, bx, cx) // 256)
+    ymin = max(0, -((-min(ay, by, cy)) // 256))
+    ymax = min(height - 1, max(ay, by, cy) // 256)
     if xmin > xmax or ymin > ymax:
         return False
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     # y points down: counter-clockwise from outside has negative area on the screen.
     if area == 0 or (cull and area > 0):
         return False
-    sign = np.int64(1) if area > 0 else np.int64(-1)
+    sign = 1 if area > 0 else -1
     edge[0], edge[1], edge[2], edge[3], edge[4] = xmin, xmax, ymin, ymax, area * sign
     px, py = xmin * 256, ymin * 256
     for k in range(3):
