@@ -1,0 +1,70 @@
+"""Numba bodies of the warp: one thread, no GIL."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["compose", "dense_map", "invert_grid"]
+
+Array = NDArray[np.float32]
+
+
+@nb.njit(cache=True, nogil=True)
+def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> None:
+    """See :func:`kernels.warp.invert_grid`."""
+    rows, columns = forward.shape[0], forward.shape[1]
+    inverse = np.float32(1.0) / np.float32(cell)
+    last_row, last_column = np.float32(rows - 1), np.float32(columns - 1)
+    for r in range(rows):
+        for c in range(columns):
+            bx, by = -forward[r, c, 0], -forward[r, c, 1]
+            for _ in range(iterations):
+                x = min(max(np.float32(c) + bx * inverse, np.float32(0.0)), last_column)
+                y = min(max(np.float32(r) + by * inverse, np.float32(0.0)), last_row)
+                i, j = min(int(y), rows - 2), min(int(x), columns - 2)
+                fy, fx = y - np.float32(i), x - np.float32(j)
+                tx = forward[i, j, 0] + fx * (forward[i, j + 1, 0] - forward[i, j, 0])
+                ty = forward[i, j, 1] + fx * (forward[i, j + 1, 1] - forward[i, j, 1])
+                ux = forward[i + 1, j, 0] + fx * (forward[i + 1, j + 1, 0] - forward[i + 1, j, 0])
+                uy = forward[i + 1, j, 1] + fx * (forward[i + 1, j + 1, 1] - forward[i + 1, j, 1])
+                bx = -(tx + fy * (ux - tx))
+                by = -(ty + fy * (uy - ty))
+            out[r, c, 0] = bx
+            out[r, c, 1] = by
+
+
+@nb.njit(cache=True, nogil=True)
+def dense_map(backward: Array, out: Array, cell: int) -> None:
+    """See :func:`kernels.warp.dense_map`."""
+    rows, columns = out.shape[0], out.shape[1]
+    inverse = np.float32(1.0 / cell)
+    for y in range(rows):
+        i = y // cell
+        fy = np.float32(y - i * cell) * inverse
+        for j in range((columns + cell - 1) // cell):
+            lx = backward[i, j, 0] + fy * (backward[i + 1, j, 0] - backward[i, j, 0])
+            ly = backward[i, j, 1] + fy * (backward[i + 1, j, 1] - backward[i, j, 1])
+            rx = backward[i, j + 1, 0] + fy * (backward[i + 1, j + 1, 0] - backward[i, j + 1, 0])
+            ry = backward[i, j + 1, 1] + fy * (backward[i + 1, j + 1, 1] - backward[i, j + 1, 1])
+            sx, sy = (rx - lx) * inverse, (ry - ly) * inverse
+            first = j * cell
+            for x in range(first, min(first + cell, columns)):
+                f = np.float32(x - first)
+                out[y, x, 0] = np.float32(x) + (lx + sx * f)
+                out[y, x, 1] = np.float32(y) + (ly + sy * f)
+
+
+@nb.njit(cache=True, nogil=True)
+def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """See :func:`kernels.warp.compose`."""
+    rows, columns = out.shape[0], out.shape[1]
+    for y in range(rows):
+        for x in range(columns):
+            rest = np.int32(255) - np.int32(foreground[y, x, 3])
+            for k in range(3):
+                # (v * 257 + 32896) >> 16 rounds v / 255 exactly for v in 0..255 * 255.
+                shown = (np.int32(background[y, x, k]) * rest * 257 + 32896) >> 16
+                total = np.int32(foreground[y, x, k]) + shown
+                out[y, x, k] = total if total < 255 else 255
