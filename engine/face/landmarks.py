@@ -1,0 +1,271 @@
+"""468 face landmarks and two irises, on photos and on video.
+
+Method: the MediaPipe face mesh (Kartynnik et al. 2019, arXiv:1907.06724) in a rotated square
+around the face, then the iris network (Ablavatski et al. 2020, arXiv:2006.11341) in a square
+around each eye; it also draws the lids better than the face mesh does, so its lid contours
+replace the mesh's. Video: the next frame's region comes from this frame's landmarks, and nothing
+is smoothed, so closures and blinks keep their timing.
+
+Coordinates are pixels of the given picture, as in :mod:`engine.face.roi`. Points are numbered as
+MediaPipe numbers them: 0–467 the mesh, 468 the right iris' centre (the subject's right, left in the
+picture), 469–472 its right, top, left and bottom edge as seen in the picture, 473–477 the left
+iris alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.face.detector import Detection, FaceDetector
+from engine.face.models import compile_model
+from engine.face.roi import Bytes, Floats, Roi, sample_roi
+
+__all__ = [
+    "PRESENT",
+    "FaceTracker",
+    "LandmarkModel",
+    "Landmarks",
+    "find_faces",
+    "mouth_opening",
+    "roi_from_detection",
+    "roi_from_points",
+]
+
+PRESENT = 0.5
+"""A :attr:`Landmarks.score` above this is a face."""
+
+FACE_SIDE = 192
+EYE_SIDE = 64
+FACE_MARGIN = 1.5
+EYE_MARGIN = 2.3
+
+RIGHT_EYE = (33, 133)
+"""Outer and inner corner of the subject's right eye (left in the picture)."""
+LEFT_EYE = (263, 362)
+
+# The iris network's first 16 points: lower lid from the outer corner to the inner, then upper lid.
+RIGHT_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
+LEFT_LIDS = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
+
+INNER_LIPS = ((82, 87), (13, 14), (312, 317))
+"""Facing points of the inner upper and lower lip, in the middle third of the mouth."""
+
+# Landmark, then its place on the mean head: x to image right, y up, z to the camera, outer eye
+# corners 1 apart. The mean of this network's own 3-D output over 58 portraits and their mirror
+# images after Procrustes alignment; points that neither talk nor frown nor slide along the silhouette.
+_RIGID = np.array(
+    [
+        (33, -0.500, 0.028, -0.085),
+        (133, -0.210, 0.007, -0.024),
+        (362, 0.210, 0.007, -0.024),
+        (263, 0.500, 0.028, -0.085),
+        (168, 0.000, 0.063, 0.172),
+        (6, 0.000, -0.033, 0.213),
+        (197, 0.000, -0.121, 0.262),
+        (195, 0.000, -0.202, 0.317),
+        (5, 0.000, -0.289, 0.373),
+        (4, 0.000, -0.391, 0.392),
+        (2, 0.000, -0.523, 0.176),
+        (98, -0.190, -0.488, 0.087),
+        (327, 0.190, -0.488, 0.087),
+        (151, 0.000, 0.445, 0.200),
+        (10, 0.000, 0.635, 0.176),
+        (109, -0.220, 0.630, 0.157),
+        (338, 0.220, 0.630, 0.157),
+    ]
+)
+RIGID_POINTS = _RIGID[:, 0].astype(np.int64)
+RIGID_SHAPE = _RIGID[:, 1:]
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The landmarks of one face."""
+
+    points: Floats
+    """float32 [478, 2] px"""
+    depth: Floats
+    """float32 [478] px, away from the camera, 0 at about the middle of the head"""
+    score: float
+    """0..1: how sure the network is that this is a face (:data:`PRESENT`)"""
+
+
+def roi_from_detection(detection: Detection) -> Roi:
+    """The upright-face region for the landmark network: the box, turned by the eyes, with a margin."""
+    box = detection.box
+    dx, dy = detection.keypoints[1] - detection.keypoints[0]
+    size = float(np.max(box[2:] - box[:2]))
+    x, y = (box[:2] + box[2:]) / 2
+    return Roi(float(x), float(y), FACE_MARGIN * size, float(np.arctan2(dy, dx)))
+
+
+def roi_from_points(points: Floats) -> Roi:
+    """The region around known landmarks [>= 468, 2]: their upright bounding box with a margin."""
+    dx, dy = points[263] - points[33]
+    return _bounding(points[:468], float(np.arctan2(dy, dx)), FACE_MARGIN)
+
+
+def _bounding(points: Floats, angle: float, margin: float) -> Roi:
+    """The square around the bounding box of ``points`` in axes turned by ``angle``."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, -s], [s, c]])
+    local = points @ turn
+    low, high = local.min(axis=0), local.max(axis=0)
+    x, y = turn @ ((low + high) / 2)
+    return Roi(float(x), float(y), margin * float(np.max(high - low)), angle)
+
+
+class LandmarkModel:
+    """The face-mesh and iris networks on one region of a picture.
+
+    >>> LandmarkModel()(rgb, roi_from_detection(detection)).points    # float32 [478, 2]
+    """
+
+    def __init__(self) -> None:
+        self._face: Any = compile_model("face_landmark").create_infer_request()
+        self._iris: Any = compile_model("iris_landmark").create_infer_request()
+
+    def __call__(self, rgb: Bytes, roi: Roi, passes: int = 1) -> Landmarks:
+        """Landmarks of the face in ``roi`` of ``rgb`` (uint8 [H, W, 3]).
+
+        ``passes`` > 1 looks again in the region of the landmarks just found, which is worth it on
+        photos: a detection's region is only roughly right.
+        """
+        points, depth, score = self._mesh(rgb, roi)
+        for _ in range(passes - 1):
+            again = self._mesh(rgb, roi_from_points(points))
+            if again[2] < min(score, PRESENT):
+                break
+            points, depth, score = again
+        if score >= PRESENT:
+            self._refine_eyes(rgb, points)
+        else:
+            _place_irises(points)
+        depth[468:473] = depth[[33, 133]].mean()
+        depth[473:478] = depth[[263, 362]].mean()
+        return Landmarks(points, depth, score)
+
+    def _mesh(self, rgb: Bytes, roi: Roi) -> tuple[Floats, Floats, float]:
+        """Points [478, 2] (irises still unset), depth [478] and score."""
+        raw = _infer(self._face, sample_roi(rgb, roi, FACE_SIDE))
+        mesh, logit = raw[0].reshape(468, 3), float(raw[1].item())
+        matrix = roi.to_image(FACE_SIDE)
+        points = np.zeros((478, 2), np.float32)
+        points[:468] = (mesh[:, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+        depth = np.zeros(478, np.float32)
+        depth[:468] = mesh[:, 2] * (roi.size / FACE_SIDE)
+        return points, depth, float(1 / (1 + np.exp(-logit)))
+
+    def _refine_eyes(self, rgb: Bytes, points: Floats) -> None:
+        """Set the irises (468–477) and redraw both lid contours, in place."""
+        dx, dy = points[263] - points[33]
+        angle = float(np.arctan2(dy, dx))
+        # The network knows the eye with its outer corner to the left; the other one is mirrored.
+        for corners, lids, first, mirror in (
+            (RIGHT_EYE, RIGHT_LIDS, 468, False),
+            (LEFT_EYE, LEFT_LIDS, 473, True),
+        ):
+            roi = _bounding(points[list(corners)], angle, EYE_MARGIN)
+            raw = _infer(self._iris, sample_roi(rgb, roi, EYE_SIDE, mirror))
+            matrix = roi.to_image(EYE_SIDE, mirror)
+            eye = (raw[0].reshape(71, 3)[:16, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+            iris = (raw[1].reshape(5, 3)[:, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+            points[list(lids)] = eye
+            points[first : first + 5] = iris[[0, 3, 2, 1, 4]] if mirror else iris
+
+
+def _infer(request: Any, crop: Bytes) -> tuple[Floats, Floats]:
+    """Run a network whose input is RGB in 0..1; its two outputs (valid until the next call)."""
+    request.infer({0: crop.astype(np.float32)[None] * np.float32(1 / 255)})
+    return request.get_output_tensor(0).data, request.get_output_tensor(1).data
+
+
+def _place_irises(points: Floats) -> None:
+    """Irises in the middle of the eyes, for what is no face anyway."""
+    for corners, first in ((RIGHT_EYE, 468), (LEFT_EYE, 473)):
+        points[first : first + 5] = points[list(corners)].mean(axis=0)
+
+
+def find_faces(
+    rgb: Bytes, detector: FaceDetector | None = None, model: LandmarkModel | None = None
+) -> list[Landmarks]:
+    """Every face of a photo, the largest first; empty if there is none.
+
+    Looks harder (lower threshold, tiles, margins) when the first look shows nothing; the landmark
+    network judges what is a face.
+    """
+    detector, model = detector or FaceDetector(), model or LandmarkModel()
+    for low, thorough in ((0.5, False), (0.25, True)):
+        found = [model(rgb, roi_from_detection(d), passes=3) for d in detector.detect(rgb, low, thorough)]
+        faces = _distinct([face for face in found if face.score >= PRESENT])
+        if faces:
+            return faces
+    return []
+
+
+def _distinct(faces: list[Landmarks]) -> list[Landmarks]:
+    """One entry per face (two detections can settle on the same one), the largest first."""
+    kept: list[Landmarks] = []
+    for face in sorted(faces, key=lambda f: roi_from_points(f.points).size, reverse=True):
+        middle = face.points.mean(axis=0)
+        size = roi_from_points(face.points).size
+        if all(np.hypot(*(middle - other.points.mean(axis=0))) > 0.3 * size for other in kept):
+            kept.append(face)
+    return kept
+
+
+class FaceTracker:
+    """Follows one face through a video; this object is the state of that video.
+
+    >>> tracker = FaceTracker()
+    >>> for rgb in frames: landmarks = tracker.track(rgb)     # None while no face is seen
+    """
+
+    def __init__(self) -> None:
+        self._detector = FaceDetector()
+        self._model = LandmarkModel()
+        self._previous: Floats | None = None
+
+    def reset(self) -> None:
+        """Forget the face; the next frame is searched afresh."""
+        self._previous = None
+
+    def track(self, rgb: Bytes) -> Landmarks | None:
+        """Landmarks in the next frame (uint8 [H, W, 3]), None if there is no face.
+
+        Looks where the face was; searches the frame when it is not there any more.
+        """
+        if self._previous is not None:
+            face = self._model(rgb, roi_from_points(self._previous))
+            if face.score >= PRESENT:
+                self._previous = face.points
+                return face
+        self._previous = None
+        for detection in self._detector.detect(rgb, thorough=False):
+            face = self._model(rgb, roi_from_detection(detection), passes=2)
+            if face.score >= PRESENT:
+                self._previous = face.points
+                return face
+        return None
+
+
+def mouth_opening(points: Floats) -> Floats:
+    """How far the lips are apart, in inter-ocular distances: float32 [T] from ``points`` [T, 478, 2].
+
+    The gap is the mean distance between the inner lips (82–87, 13–14, 312–317). Dividing it by the
+    distance of the eyes would make a turn of the head look like an opening mouth, and a nod like a
+    closing one. So the mean head (:data:`RIGID_SHAPE`, outer eye corners 1 apart) is fitted to the
+    rigid landmarks of each frame by an affine camera A [2, 3] (least squares; lips, jaw and brows
+    have no say), and the gap is divided by the length at which A shows a unit that points down the
+    face, |A e_y|: lips and unit shrink alike under yaw, pitch, roll and scale.
+    """
+    lips = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in INNER_LIPS]
+    rigid = points[:, RIGID_POINTS].astype(np.float64)
+    shape = RIGID_SHAPE - RIGID_SHAPE.mean(axis=0)
+    # x - mean(x) = A (s - mean(s)), solved for A by the pseudo-inverse of the shape.
+    camera = np.einsum("kc,tkd->tdc", np.linalg.pinv(shape).T, rigid - rigid.mean(axis=1, keepdims=True))
+    unit = np.linalg.norm(camera[:, :, 1], axis=-1)
+    return np.asarray(np.mean(lips, axis=0) / np.maximum(unit, 1e-6), np.float32)
