@@ -81,7 +81,7 @@ def person_matte(crop: Bytes, points: npt.ArrayLike, alpha: Bytes | None = None)
     small = cv2.resize(crop, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA)
     scale = np.array([_SMALL / width, _SMALL / height], np.float32)
     prior, sure = _spatial_prior(frame, np.asarray(points, np.float32), scale)
-    coarse = _segment(small, prior, sure)
+    coarse = _segment(np.asarray(small, np.uint8), prior, sure)
     coarse = _keep_person(coarse, sure)
     return _refine(crop, coarse, frame)
 
@@ -107,7 +107,7 @@ def _spatial_prior(frame: FaceFrame, points: Float, scale: Float) -> tuple[Float
     distance = np.minimum(np.minimum(head, np.maximum(neck, 0.5 - v)), torso)
     # Hair is the great unknown: doubt, not background, around the skull and down to the chest.
     hair = np.hypot(u / 1.15, (v + 0.25) / 1.15) - 1.0
-    slope = np.where(distance > 0, 4.0, 7.0)
+    slope = np.where(distance > 0, 4.0, 12.0)
     prior = np.clip(-distance * slope, -3.2, 3.2)
     prior = np.where(hair < 0, np.maximum(prior, -1.0 - 1.2 * np.clip(distance, 0, 1)), prior)
     beside = (np.abs(u) < 0.95) & (v > -0.7) & (v < 1.2)
@@ -118,7 +118,7 @@ def _spatial_prior(frame: FaceFrame, points: Float, scale: Float) -> tuple[Float
     hull = cv2.convexHull((points[:468, :2] * scale).astype(np.float32)).round().astype(np.int32)
     cv2.fillConvexPoly(sure, hull, 1)
     sure[(np.abs(u) < 0.20) & (v > 0.45)] = 1
-    skull = np.hypot(u / 0.46, (v + 0.08) / 0.62) < 1.0
+    skull = np.hypot(u / 0.49, (v + 0.11) / 0.64) < 1.0
     sure[skull] = 1
     edge = np.zeros_like(sure, bool)
     edge[:2] = edge[:, :2] = edge[:, -2:] = True
@@ -278,8 +278,8 @@ def _nearby_colour(image: Float, mask: Float, reach: float) -> Float:
     colour, total = np.zeros_like(c), np.zeros_like(m)
     for k, sigma in enumerate((reach / step, 3 * reach / step, 12 * reach / step)):
         share = 0.02**k
-        colour += share * np.asarray(cv2.GaussianBlur(c, (0, 0), sigma), np.float32)
-        total += share * np.asarray(cv2.GaussianBlur(m, (0, 0), sigma), np.float32)
+        colour = colour + share * cv2.GaussianBlur(c, (0, 0), sigma)
+        total = total + share * cv2.GaussianBlur(m, (0, 0), sigma)
     mean = colour / np.maximum(total, 1e-9)[..., None]
     return np.asarray(cv2.resize(mean, mask.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
