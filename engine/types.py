@@ -228,6 +228,16 @@ class Cond:
             identity=(None,) * batch,
         )
 
+    @staticmethod
+    def for_identity(identity: Any, seed: int = 0) -> Cond:
+        """The condition of one stream that shows ``identity`` (None where no animator runs).
+
+        ``identity.rest`` [72] is the motion at which it shows its own portrait.
+        """
+        rest = getattr(identity, "rest", None)
+        row = torch.zeros(MOTION.size) if rest is None else torch.as_tensor(rest, dtype=torch.float32)
+        return Cond(torch.tensor([seed]), row.reshape(1, MOTION.size).clone(), (identity,))
+
     @property
     def batch(self) -> int:
         return int(self.seed.shape[0])
