@@ -125,10 +125,12 @@ class FaceDetector:
 
     def _look(self, rgb: Bytes, low: float, thorough: bool) -> Floats:
         """Sightings in all views, repeats dropped: float32 [K, 17]."""
-        found = []
-        for view in _views(*rgb.shape[:2], thorough):
-            for run in (self._short, self._full):
-                found.append(_merge_in_view(run(rgb, view, low)))
+        height, width = rgb.shape[:2]
+        found = [
+            _merge_in_view(run(rgb, view, low))
+            for view in _views(height, width, thorough)
+            for run in (self._short, self._full)
+        ]
         return _drop_repeats(np.concatenate(found))
 
 

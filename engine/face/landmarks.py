@@ -227,29 +227,39 @@ class FaceTracker:
     def __init__(self) -> None:
         self._detector = FaceDetector()
         self._model = LandmarkModel()
-        self._previous: Floats | None = None
+        self._previous: Roi | None = None
+        self._lost = True
 
     def reset(self) -> None:
         """Forget the face; the next frame is searched afresh."""
-        self._previous = None
+        self._previous, self._lost = None, True
 
     def track(self, rgb: Bytes) -> Landmarks | None:
         """Landmarks in the next frame (uint8 [H, W, 3]), None if there is no face.
 
-        Looks where the face was; searches the frame when it is not there any more.
+        Looks where the face was; searches the whole frame when it is not there any more, first for
+        a face near the one that was lost, then for the largest.
         """
-        if self._previous is not None:
-            face = self._model(rgb, roi_from_points(self._previous))
+        if self._previous is not None and not self._lost:
+            face = self._model(rgb, self._previous)
             if face.score >= PRESENT:
-                self._previous = face.points
-                return face
-        self._previous = None
-        for detection in self._detector.detect(rgb, thorough=False):
+                return self._follow(face)
+        self._lost = True
+        for detection in sorted(self._detector.detect(rgb, thorough=False), key=self._strangeness):
             face = self._model(rgb, roi_from_detection(detection), passes=2)
             if face.score >= PRESENT:
-                self._previous = face.points
-                return face
+                return self._follow(face)
         return None
+
+    def _follow(self, face: Landmarks) -> Landmarks:
+        self._previous, self._lost = roi_from_points(face.points), False
+        return face
+
+    def _strangeness(self, detection: Detection) -> tuple[bool, float]:
+        """Sort key: a face less than its own size from where the lost one was, then the largest."""
+        roi, last = roi_from_detection(detection), self._previous
+        near = last is not None and np.hypot(roi.x - last.x, roi.y - last.y) < 0.5 * last.size
+        return (not near, -detection.size)
 
 
 def mouth_opening(points: Floats) -> Floats:

@@ -66,7 +66,8 @@ def _shrink(
     # Whole blocks only: replicate the last rows and columns rather than stretch the picture.
     extra = -np.array(part.shape[1::-1]) % factor
     if extra.any():
-        part = cv2.copyMakeBorder(part, 0, int(extra[1]), 0, int(extra[0]), cv2.BORDER_REPLICATE)
+        border = (0, int(extra[1]), 0, int(extra[0]))
+        part = np.asarray(cv2.copyMakeBorder(part, *border, cv2.BORDER_REPLICATE), np.uint8)
     size = (part.shape[1] // factor, part.shape[0] // factor)
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     # Block i covers source pixels factor i .. factor i + factor - 1, its centre in the middle.
