@@ -1,0 +1,118 @@
+"""Marks in the sound: short rising tones that survive speech, Opus and resampling.
+
+A mark is a linear chirp. Its position is the position of its **last** sample, so that a listener can
+name it as soon as it has passed. Marks stand at irregular, known times: a list of heard positions fits
+the list of sent ones in one way only, whatever the delay between them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import SAMPLE_RATE
+
+__all__ = [
+    "GUARD",
+    "MARK_SECONDS",
+    "MarkListener",
+    "find_marks",
+    "mark_waveform",
+    "match_marks",
+    "place_marks",
+]
+
+MARK_SECONDS = 0.03
+_LOW_HZ, _HIGH_HZ = 1200.0, 4200.0
+_THRESHOLD = 0.55
+GUARD = 80
+"""Samples at 16 kHz a listener waits after a mark, to be sure that it saw the peak."""
+
+
+def mark_waveform(rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """One mark with amplitude 1 at ``rate`` samples per second, float32 [MARK_SECONDS * rate]."""
+    t = np.arange(round(MARK_SECONDS * rate)) / rate
+    phase = 2 * np.pi * (_LOW_HZ * t + (_HIGH_HZ - _LOW_HZ) * t**2 / (2 * MARK_SECONDS))
+    window = np.sin(np.pi * (np.arange(t.size) + 0.5) / t.size) ** 0.5
+    return (np.sin(phase) * window).astype(np.float32)
+
+
+def place_marks(start: float, end: float, seed: int, period: float = 0.5) -> list[float]:
+    """Times (s) of marks between ``start`` and ``end``, about one per ``period``, irregular by seed."""
+    rng = np.random.default_rng(seed)
+    count = max(0, int((end - start) / period))
+    return [start + period * (i + 0.5 + rng.uniform(-0.3, 0.3)) for i in range(count)]
+
+
+def _correlation(signal: NDArray[np.float32], mark: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Normalised correlation -1..1 for marks that end at sample ``len(mark) - 1 + i``."""
+    product = np.correlate(signal, mark, "valid").astype(np.float64)
+    energy = np.convolve(signal.astype(np.float64) ** 2, np.ones(mark.size), "valid")
+    floor = 1e-4 * mark.size  # -40 dBFS: noise alone is never a mark
+    return product / np.sqrt(np.maximum(energy, floor) * float(mark @ mark))
+
+
+def _peaks(score: NDArray[np.float64], guard: int) -> list[int]:
+    """Indices with ``guard`` neighbours on both sides of which none is higher, above the threshold."""
+    found = []
+    for i in np.flatnonzero(score[guard : score.size - guard] > _THRESHOLD) + guard:
+        around = score[i - guard : i + guard + 1]
+        if score[i] >= around.max() and int(around.argmax()) == guard:
+            found.append(int(i))
+    return found
+
+
+def find_marks(signal: NDArray[np.float32], rate: int) -> list[int]:
+    """Positions (index of the last sample) of all marks in ``signal`` [N]."""
+    mark = mark_waveform(rate)
+    if signal.size < mark.size:
+        return []
+    from scipy.signal import fftconvolve
+
+    product = fftconvolve(signal.astype(np.float64), mark[::-1].astype(np.float64), "valid")
+    power = np.concatenate([[0.0], np.cumsum(signal.astype(np.float64) ** 2)])
+    energy = power[mark.size :] - power[: -mark.size]
+    score = product / np.sqrt(np.maximum(energy, 1e-4 * mark.size) * float(mark @ mark))
+    guard = GUARD * rate // SAMPLE_RATE
+    padded = np.pad(score, guard)
+    return [i - guard + mark.size - 1 for i in _peaks(padded, guard)]
+
+
+class MarkListener:
+    """Finds marks in a stream of engine frames at 16 kHz; each frame costs a fraction of a millisecond.
+
+    A mark is reported :data:`GUARD` samples after its last sample, in the frame that owns that moment.
+    """
+
+    def __init__(self) -> None:
+        self._mark = mark_waveform()
+        self._keep = self._mark.size - 1 + 2 * GUARD
+        self._tail = np.zeros(self._keep, np.float32)
+
+    def hear(self, samples: NDArray[np.float32]) -> int | None:
+        """Offset 0..N-1 in ``samples`` [N] at which a mark is reported, or None."""
+        signal = np.concatenate([self._tail, samples])
+        self._tail = signal[-self._keep :]
+        # score[i] belongs to a mark whose last sample is signal[i + mark - 1]; the report follows
+        # GUARD samples later, at samples[i - GUARD].
+        peaks = _peaks(_correlation(signal, self._mark), GUARD)
+        return peaks[0] - GUARD if peaks else None
+
+
+def match_marks(
+    sent: NDArray[np.float64], heard: NDArray[np.float64], tolerance: float = 0.04
+) -> list[tuple[int, int]]:
+    """Pairs (index in ``sent``, index in ``heard``) of the one delay that explains most of ``heard``.
+
+    Both are ascending times in seconds on clocks that may differ by any constant.
+    """
+    best: list[tuple[int, int]] = []
+    if not sent.size or not heard.size:
+        return best
+    for anchor in range(min(heard.size, 8)):
+        for lag in heard[anchor] - sent:
+            nearest = np.abs(heard[:, None] - sent[None, :] - lag)
+            pairs = [(int(j), i) for i, j in enumerate(nearest.argmin(axis=1)) if nearest[i, j] <= tolerance]
+            if len(pairs) > len(best):
+                best = pairs
+    return best

@@ -1,0 +1,93 @@
+"""Marks are found in speech and after Opus, to the sample where nothing blurs them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.latency.marks import GUARD, MarkListener, find_marks, mark_waveform, match_marks, place_marks
+
+
+def speech_like(count: int, seed: int = 1) -> NDArray[np.float32]:
+    """Pink-ish noise with a syllable rhythm, peak about 0.3."""
+    rng = np.random.default_rng(seed)
+    noise = np.convolve(rng.standard_normal(count + 63), np.hanning(64) / 8, "valid")
+    rhythm = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(count) / 16_000)
+    return (0.1 * noise * rhythm).astype(np.float32)
+
+
+def marked(seconds: float, times: list[float], rate: int = 16_000) -> NDArray[np.float32]:
+    signal = speech_like(round(seconds * rate))
+    wave = mark_waveform(rate)
+    for t in times:
+        end = round(t * rate)
+        signal[end - wave.size + 1 : end + 1] += 0.4 * wave
+    return signal
+
+
+def test_found_to_the_sample_in_speech() -> None:
+    times = place_marks(0.2, 5.0, seed=3)
+    assert find_marks(marked(5.2, times), 16_000) == pytest.approx([round(t * 16_000) for t in times], abs=1)
+
+
+@pytest.mark.parametrize("frame", [640, 533, 320, 1000])
+def test_listener_agrees_with_the_whole_signal_for_any_frame_size(frame: int) -> None:
+    signal = marked(6.0, place_marks(0.2, 5.5, seed=4))
+    listener, heard = MarkListener(), []
+    for start in range(0, signal.size - frame + 1, frame):
+        offset = listener.hear(signal[start : start + frame])
+        if offset is not None:
+            assert 0 <= offset < frame
+            heard.append(start + offset - GUARD)
+    assert heard == find_marks(signal, 16_000)
+
+
+def test_nothing_is_heard_in_speech_or_silence_alone() -> None:
+    assert find_marks(speech_like(80_000), 16_000) == []
+    assert find_marks(np.zeros(80_000, np.float32), 16_000) == []
+
+
+def test_survives_opus_at_a_low_bitrate() -> None:
+    import av
+
+    times = place_marks(0.2, 4.0, seed=5)
+    signal = marked(4.4, times, 48_000)
+    encoder = av.CodecContext.create("libopus", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "mono", "s16"
+    encoder.bit_rate = 32_000
+    encoder.options = {"application": "voip"}
+    decoder = av.CodecContext.create("libopus", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.sample_rate, decoder.layout = 48_000, "mono"
+    as_s16 = av.AudioResampler("s16", "mono", 48_000)
+    pcm = (np.clip(signal, -1, 1) * 32767).astype(np.int16)
+    parts: list[NDArray[np.int16]] = []
+    for n in range(pcm.size // 960):
+        frame = av.AudioFrame.from_ndarray(pcm[None, 960 * n : 960 * (n + 1)], "s16", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, 960 * n, Fraction(1, 48_000)
+        for packet in encoder.encode(frame):
+            parts.extend(
+                np.asarray(as_s16.resample(f)[0].to_ndarray(), np.int16) for f in decoder.decode(packet)
+            )
+    out = np.concatenate(parts, axis=1)[0]
+    heard = find_marks((out / np.float32(32768)).astype(np.float32), 48_000)
+    pairs = match_marks(np.array(times), np.array(heard) / 48_000)
+    assert len(pairs) >= 0.9 * len(times)
+    delays = [heard[j] / 48_000 - times[i] for i, j in pairs]
+    assert np.ptp(delays) < 0.001
+
+
+def test_match_finds_the_one_delay_with_losses_and_false_marks() -> None:
+    sent = np.array(place_marks(0.0, 30.0, seed=6))
+    heard = np.sort(np.concatenate([np.delete(sent, [0, 7, 20]) + 12.345, [15.0, 33.3]]))
+    pairs = match_marks(sent, heard)
+    assert len(pairs) >= sent.size - 3
+    assert sum(abs(heard[j] - sent[i] - 12.345) < 1e-9 for i, j in pairs) == sent.size - 3
+
+
+def test_match_of_nothing_is_nothing() -> None:
+    assert match_marks(np.array([]), np.array([1.0])) == []
