@@ -92,7 +92,7 @@ def read_audio(path: str | Path, rate: int = SAMPLE_RATE) -> Floats:
         raise AudioError(f"{path} has an empty audio track; give a file with sound")
     shift = round((start - (start if origin is None else origin)) * rate)
     samples = np.concatenate([np.zeros(max(shift, 0), np.float32), *parts])
-    return np.clip(samples[max(-shift, 0) :], -1, 1).astype(np.float32)
+    return np.asarray(np.clip(samples[max(-shift, 0) :], -1, 1), np.float32)
 
 
 def track_video(path: str | Path, max_frames: int | None = None) -> Track:
