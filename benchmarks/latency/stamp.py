@@ -16,7 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "ROWS", "Stamp", "cell_edges", "read_luma", "read_rgb", "strip_height", "write_i420"]
+__all__ = [
+    "COLUMNS",
+    "ROWS",
+    "Stamp",
+    "cell_edges",
+    "read_luma",
+    "read_rgb",
+    "strip_height",
+    "write_i420",
+    "write_rgb",
+]
 
 COLUMNS = 24
 ROWS = 2
@@ -77,17 +87,28 @@ def cell_edges(width: int) -> NDArray[np.int64]:
     return np.arange(COLUMNS + 1) * width // COLUMNS
 
 
+def _cells(width: int, height: int, stamp: Stamp) -> NDArray[np.uint8]:
+    """Brightness of the strip, uint8 [strip_height, width]."""
+    word = _encode(stamp)
+    bits = np.array([(word >> i) & 1 for i in reversed(range(ROWS * COLUMNS))], np.uint8)
+    cells = np.where(bits, _WHITE, _BLACK).astype(np.uint8).reshape(ROWS, COLUMNS)
+    wide = np.repeat(cells, np.diff(cell_edges(width)), axis=1)
+    return np.repeat(wide, strip_height(height) // ROWS, axis=0)
+
+
 def write_i420(picture: NDArray[np.uint8], stamp: Stamp) -> None:
     """Draw ``stamp`` into an I420 picture, uint8 [H * 3 // 2, W], in place."""
     height, width = picture.shape[0] * 2 // 3, picture.shape[1]
     strip = strip_height(height)
-    word = _encode(stamp)
-    bits = np.array([(word >> i) & 1 for i in reversed(range(ROWS * COLUMNS))], np.uint8)
-    cells = np.where(bits, _WHITE, _BLACK).astype(np.uint8).reshape(ROWS, COLUMNS)
-    rows = np.repeat(np.repeat(cells, np.diff(cell_edges(width)), axis=1), strip // ROWS, axis=0)
-    picture[height - strip : height] = rows
+    picture[height - strip : height] = _cells(width, height, stamp)
     chroma = picture[height:].reshape(2, height // 2, width // 2)
     chroma[:, (height - strip) // 2 :] = _GREY
+
+
+def write_rgb(picture: NDArray[np.uint8], stamp: Stamp) -> None:
+    """Draw ``stamp`` into an RGB picture, uint8 [H, W, 3], in place."""
+    height, width = picture.shape[:2]
+    picture[height - strip_height(height) :] = _cells(width, height, stamp)[..., None]
 
 
 def read_luma(luma: NDArray[np.uint8]) -> Stamp | None:

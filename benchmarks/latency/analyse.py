@@ -1,0 +1,207 @@
+"""From the page's raw observations to latencies: arithmetic only, no browser, no server.
+
+Three clocks meet here: the page's ``performance.now()`` (ms), its audio context (s; the microphone
+signal starts at a known moment of it) and the session's sample index (s; written into the pictures).
+Marks tie the session's time line to the microphone's, so every frame tells when its first sample was
+spoken.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.latency.marks import GUARD, find_marks, match_marks
+from benchmarks.latency.microphone import RATE, Utterances
+from engine.types import SAMPLE_RATE
+
+__all__ = ["Measured", "Observation", "Summary", "analyse", "context_clock", "summarise"]
+
+Floats = NDArray[np.float64]
+_FRAME_S = 0.04
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the probe in the page saw in one session; times in ms of ``performance.now()``."""
+
+    frames: Floats
+    """[N, 7]: callback, presentation, expected display, receive, decode, frame index, mark; -1 = none."""
+    clock: Floats
+    """[M, 2]: (ms, audio context's time in s), read again and again."""
+    spoken_at: float
+    """Moment of the audio context (s) at which the microphone signal began."""
+    clicked_at: float
+    first_frame_at: float
+    heard: NDArray[np.float32]
+    """Received audio [K] at 48 kHz ..."""
+    heard_at: float
+    """... and the audio context's time (s) of its first sample."""
+    playout: Floats
+    """[P, 3]: (ms, audio's and video's estimated playout moment on the sender's clock, ms)."""
+    time_origin: float
+
+    @staticmethod
+    def from_probe(raw: dict[str, Any]) -> Observation:
+        """Of the object that ``visavisProbe.result()`` returns."""
+        pcm = np.frombuffer(base64.b64decode(raw["heard"]), "<i2").astype(np.float32) / 32768
+        playout = [
+            (t, row["audio"], row["video"])
+            for t, row in raw["playout"]
+            if row.get("audio") and row.get("video")
+        ]
+        return Observation(
+            frames=np.array(raw["frames"], np.float64).reshape(-1, 7),
+            clock=np.array(raw["clock"], np.float64).reshape(-1, 2),
+            spoken_at=float(raw["spokenAt"]),
+            clicked_at=float(raw["clickedAt"]),
+            first_frame_at=float(raw["firstFrameAt"]),
+            heard=pcm.astype(np.float32),
+            heard_at=raw["heardFrame"] / RATE,
+            playout=np.array(playout, np.float64).reshape(-1, 3),
+            time_origin=float(raw["timeOrigin"]),
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Series of one session; ``*_at`` are seconds since its first shown frame, the rest ms."""
+
+    frame_at: Floats
+    frame_latency: Floats
+    """First owned sample at the microphone -> frame on the screen, of every frame."""
+    mark_latency: Floats
+    """The same of single marked samples, nothing interpolated."""
+    av_at: Floats
+    av_offset: Floats
+    """Picture of a mark minus its sound at the receiver; positive = picture late."""
+    playout_at: Floats
+    playout_offset: Floats
+    """The browser's own estimate of the same."""
+    onset_latency: Floats
+    """First audible sample after silence -> first shown frame that owns it (or a later one)."""
+    shown: int
+    missing: int
+    repeated: int
+    unreadable: int
+    fps: float
+    first_frame_ms: float
+
+
+def context_clock(clock: Floats) -> tuple[float, float]:
+    """(a, b) of ``performance_ms = a + 1000 b · context_s``.
+
+    A reading can only be late (the context's time stands still between audio callbacks), so the
+    earliest reading of every second is the true one.
+    """
+    ms, context = clock[:, 0], clock[:, 1]
+    running = context > 0
+    ms, context = ms[running], context[running]
+    excess = ms - 1000 * context
+    second = np.floor(context).astype(np.int64)
+    best = np.array([np.flatnonzero(second == s)[excess[second == s].argmin()] for s in np.unique(second)])
+    if best.size < 3:
+        return float(excess.min()), 1.0
+    slope, start = np.polyfit(context[best], excess[best], 1)
+    # Below all readings, not through their middle.
+    start += float((excess[best] - slope * context[best] - start).min())
+    return float(start), 1.0 + float(slope) / 1000.0
+
+
+def _shown_frames(frames: Floats) -> tuple[Floats, int, int]:
+    """First showing of every readable frame, in order; repeats; unreadable stamps."""
+    readable = frames[frames[:, 5] >= 0]
+    _, first = np.unique(readable[:, 5], return_index=True)
+    return readable[first], len(readable) - len(first), len(frames) - len(readable)
+
+
+def analyse(seen: Observation, said: Utterances) -> Measured:
+    """All series of one session.
+
+    Raises:
+        ValueError: no marked frame was seen, so nothing ties picture to sound.
+    """
+    start, rate = context_clock(seen.clock)
+    shown, repeated, unreadable = _shown_frames(seen.frames)
+    marked = shown[shown[:, 6] >= 0]
+    heard = marked[:, 5] * _FRAME_S + (marked[:, 6] - GUARD) / SAMPLE_RATE
+    pairs = match_marks(said.marks, heard)
+    if len(pairs) < 2:
+        raise ValueError(
+            f"only {len(pairs)} of {said.marks.size} audio marks came back in {len(shown)} readable frames "
+            f"({unreadable} unreadable); is the pipeline stamped, its audio the microphone?"
+        )
+    sent, back = (np.array(side) for side in zip(*pairs, strict=True))
+
+    def entered(microphone_s: Floats) -> Floats:
+        return start + 1000 * rate * (seen.spoken_at + microphone_s)
+
+    display = np.maximum(marked[:, 1], marked[:, 2])
+    within = 1000 * (heard - marked[:, 5] * _FRAME_S)
+    # Session time -> microphone time, piecewise: concealed or slipped samples move it.
+    lag = np.interp(shown[:, 5] * _FRAME_S, heard[back], heard[back] - said.marks[sent])
+    spoken = shown[:, 5] * _FRAME_S - lag
+    screen = np.maximum(shown[:, 1], shown[:, 2])
+    first = screen[0]
+    av_at, av = _sound_offsets(seen, said, sent, display[back] + within[back], start, rate)
+    steady = screen - first > 1000.0
+    span = (shown[:, 5].max() - shown[:, 5].min()) + 1
+    return Measured(
+        frame_at=(screen - first) / 1000,
+        frame_latency=screen - entered(spoken),
+        mark_latency=display[back] + within[back] - entered(said.marks[sent]),
+        av_at=(av_at - first) / 1000,
+        av_offset=av,
+        playout_at=(seen.playout[:, 0] - first) / 1000,
+        playout_offset=seen.playout[:, 1] - seen.playout[:, 2],
+        onset_latency=_onsets(spoken, screen, said.onsets, entered),
+        shown=len(shown),
+        missing=int(span) - len(shown),
+        repeated=repeated,
+        unreadable=unreadable,
+        fps=float(1000 * (steady.sum() - 1) / np.ptp(screen[steady])) if steady.sum() > 2 else 0.0,
+        first_frame_ms=seen.first_frame_at - seen.clicked_at,
+    )
+
+
+def _onsets(spoken: Floats, screen: Floats, onsets: Floats, entered: Any) -> Floats:
+    """Per onset: the first shown frame whose samples reach the onset, minus the onset's own entry."""
+    found = []
+    for onset in onsets[(onsets > spoken[0]) & (onsets < spoken[-1])]:
+        owner = int(np.searchsorted(spoken + _FRAME_S, onset, side="right"))
+        found.append(float(screen[owner] - entered(onset)))
+    return np.array(found)
+
+
+def _sound_offsets(
+    seen: Observation, said: Utterances, sent: NDArray[np.int64], picture: Floats, start: float, rate: float
+) -> tuple[Floats, Floats]:
+    """(moment, picture minus sound) of every mark that was both seen and heard."""
+    ears = seen.heard_at + np.array(find_marks(seen.heard, RATE)) / RATE
+    sound = {i: start + 1000 * rate * ears[j] for i, j in match_marks(said.marks, ears)}
+    both = [(sound[i], eye - sound[i]) for i, eye in zip(sent.tolist(), picture, strict=True) if i in sound]
+    table = np.array(both, np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median, tails and extremes of a series; NaN-free: ``count`` 0 has zeros."""
+
+    count: int
+    low: float
+    p50: float
+    p95: float
+    p99: float
+    high: float
+
+
+def summarise(values: Floats) -> Summary:
+    if not values.size:
+        return Summary(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    p50, p95, p99 = (float(np.quantile(values, q, method="higher")) for q in (0.5, 0.95, 0.99))
+    return Summary(values.size, float(values.min()), p50, p95, p99, float(values.max()))
