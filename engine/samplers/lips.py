@@ -1,0 +1,84 @@
+"""The trained lips map: audio features to lip channels, one small causal recurrent network.
+
+The network hears nothing but the encoder's features, keeps its memory in a tensor the caller owns,
+and knows nothing of portraits, silence gates or controls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import AssetError
+from engine.samplers.visemes import LIP_CHANNELS
+from engine.weights import load_weights, weights_metadata
+
+__all__ = ["LipNet", "LipNetConfig", "load_lip_net"]
+
+
+@dataclass(frozen=True)
+class LipNetConfig:
+    """Sizes of a :class:`LipNet`."""
+
+    features: int
+    hidden: int = 128
+    channels: int = len(LIP_CHANNELS)
+
+
+class LipNet(nn.Module):
+    """Features [B, T, F] to channels [B, T, C] in 0..1.
+
+    1. normalise by the training set's mean and deviation, limited to ±5;
+    2. mix by a linear layer with GELU;
+    3. one GRU layer carries the past (coarticulation, speaking rate, the speaker's level);
+    4. project hidden state and mixed input to channels, through a sigmoid.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: LipNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.features))
+        self.register_buffer("deviation", torch.ones(config.features))
+        self.mix = nn.Linear(config.features, config.hidden)
+        self.memory = nn.GRU(config.hidden, config.hidden, batch_first=True)
+        self.out = nn.Linear(2 * config.hidden, config.channels)
+
+    def init_hidden(self, batch: int) -> Tensor:
+        """A fresh memory [1, B, H]."""
+        return torch.zeros(1, batch, self.config.hidden)
+
+    def logits(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Channels before the sigmoid [B, T, C], and the next memory [1, B, H]."""
+        normal = ((x - self.mean) / self.deviation).clamp(-5.0, 5.0)
+        mixed = nn.functional.gelu(self.mix(normal))
+        carried, hidden = self.memory(mixed, hidden)
+        return self.out(torch.cat([carried, mixed], dim=-1)), hidden
+
+    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        logits, hidden = self.logits(x, hidden)
+        return torch.sigmoid(logits), hidden
+
+
+def load_lip_net(name: str | Path = "speech_motion", features: tuple[str, ...] = ()) -> LipNet:
+    """The shipped network, frozen, checked against the encoder's column names.
+
+    Raises:
+        AssetError: missing, damaged, or trained on other features than ``features``.
+    """
+    tensors = load_weights(name)
+    trained_on = tuple(weights_metadata(name).get("features", "").split(","))
+    if features and trained_on != features:
+        raise AssetError(
+            f"weights {name} were trained on {len(trained_on)} feature columns, the encoder gives "
+            f"{len(features)} other ones; rebuild them with python -m engine.train.lips"
+        )
+    config = LipNetConfig(features=tensors["mean"].shape[0], hidden=tensors["mix.weight"].shape[0])
+    net = LipNet(config)
+    net.load_state_dict(tensors)
+    return net.requires_grad_(False).eval()

@@ -1,0 +1,80 @@
+"""The mouth of a frame: sampled lips over the portrait's own, and closed where there is no voice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.samplers.noise import Floats
+from engine.samplers.visemes import LIP_CHANNELS, OPENING, spread_columns
+from engine.types import MOTION
+
+__all__ = ["Mouth", "MouthState"]
+
+_SEAL = LIP_CHANNELS.index("lipsSealed")
+_CLOSE = LIP_CHANNELS.index("mouthClose")
+# What a resting mouth gives up while it speaks, as far as it rests open; its mood stays.
+_YIELDS = {
+    "jawOpen": 1.0, "mouthClose": 1.0, "mouthLowerDownLeft": 0.8, "mouthLowerDownRight": 0.8,
+    "mouthUpperUpLeft": 0.6, "mouthUpperUpRight": 0.6, "mouthFunnel": 0.8, "mouthPucker": 0.5,
+    "mouthSmileLeft": 0.25, "mouthSmileRight": 0.25,
+}  # fmt: skip
+# Share of the sampled mouth that remains k frames after the voice stopped (k = 0, 1, 2, ...): a stop
+# consonant's gap of up to two frames stays open, silence is shut within three (120 ms).
+_FADE = np.array([1.0, 1.0, 0.5, 0.06, 0.0])
+
+
+@dataclass
+class MouthState:
+    """Arrays [B]: frames since the voice stopped, how far speech has taken the mouth over."""
+
+    quiet: Floats
+    share: Floats
+
+
+class Mouth:
+    """Joins sampled channels with ``rest`` [B, 72].
+
+    ``rest_open`` [B] 0..1 tells how far each portrait's own mouth is open; a closed one is simply
+    added to (its fitted coefficients are what closed looks like there).
+    """
+
+    def init_state(self, batch: int) -> MouthState:
+        return MouthState(np.full(batch, 99.0), np.zeros(batch))
+
+    def step(
+        self,
+        channels: Floats,
+        gate: Floats,
+        strength: Floats,
+        rest: Floats,
+        rest_open: Floats,
+        state: MouthState,
+    ) -> Floats:
+        """Motion [B, 72] with the mouth set and all else as at rest."""
+        state.quiet[...] = np.where(gate > 0.35, 0.0, state.quiet + 1.0)
+        fade = _FADE[np.minimum(state.quiet, len(_FADE) - 1).astype(int)]
+        # Opening takes at most two frames, so that a voice's onset never snaps.
+        state.share[...] = np.minimum(fade, state.share + 0.6)
+        scaled = channels * (state.share * strength)[:, None]
+        _close_with_seal(scaled)
+        motion = rest * (1.0 - _yielded() * (state.share * rest_open)[:, None])
+        motion = motion + spread_columns(scaled)
+        return np.asarray(motion)
+
+
+def _close_with_seal(channels: Floats) -> None:
+    """Sealed lips meet whatever the jaw does: mouthClose follows jawOpen, lip-raisers let go."""
+    seal = np.clip(channels[:, _SEAL], 0.0, 1.0)
+    jaw = channels[:, OPENING[0]]
+    channels[:, _CLOSE] = np.maximum(channels[:, _CLOSE], seal * jaw)
+    for index in OPENING[1:]:
+        channels[:, index] *= 1.0 - seal
+
+
+def _yielded() -> Floats:
+    weights = np.zeros(MOTION.size)
+    for name, share in _YIELDS.items():
+        weights[MOTION.index(name)] = share
+    return weights
