@@ -1,10 +1,8 @@
 """468 face landmarks and two irises, on photos and on video.
 
-Method: the MediaPipe face mesh (Kartynnik et al. 2019, arXiv:1907.06724) in a rotated square
-around the face, then the iris network (Ablavatski et al. 2020, arXiv:2006.11341) in a square
-around each eye; it also draws the lids better than the face mesh does, so its lid contours
-replace the mesh's. Video: the next frame's region comes from this frame's landmarks, and nothing
-is smoothed, so closures and blinks keep their timing.
+Method: the MediaPipe face mesh with attention to lips and eyes (Grishchenko et al. 2020,
+arXiv:2006.10962) in a rotated square around the face. Video: the next frame's square comes from
+this frame's landmarks, and nothing is smoothed, so closures and blinks keep their timing.
 
 Coordinates are pixels of the given picture, as in :mod:`engine.face.roi`. Points are numbered as
 MediaPipe numbers them: 0–467 the mesh, 468 the right iris' centre (the subject's right, left in the
@@ -19,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.face.attention import LEFT_EYE_MESH, LIPS_MESH, RIGHT_EYE_MESH
 from engine.face.detector import Detection, FaceDetector
 from engine.face.models import compile_model
 from engine.face.roi import Bytes, Floats, Roi, sample_roi
@@ -38,17 +37,7 @@ PRESENT = 0.5
 """A :attr:`Landmarks.score` above this is a face."""
 
 FACE_SIDE = 192
-EYE_SIDE = 64
 FACE_MARGIN = 1.5
-EYE_MARGIN = 2.3
-
-RIGHT_EYE = (33, 133)
-"""Outer and inner corner of the subject's right eye (left in the picture)."""
-LEFT_EYE = (263, 362)
-
-# The iris network's first 16 points: lower lid from the outer corner to the inner, then upper lid.
-RIGHT_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173)
-LEFT_LIDS = (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)
 
 INNER_LIPS = ((82, 87), (13, 14), (312, 317))
 """Facing points of the inner upper and lower lip, in the middle third of the mouth."""
@@ -119,14 +108,13 @@ def _bounding(points: Floats, angle: float, margin: float) -> Roi:
 
 
 class LandmarkModel:
-    """The face-mesh and iris networks on one region of a picture.
+    """The landmark network on one region of a picture.
 
     >>> LandmarkModel()(rgb, roi_from_detection(detection)).points    # float32 [478, 2]
     """
 
     def __init__(self) -> None:
-        self._face: Any = compile_model("face_landmark").create_infer_request()
-        self._iris: Any = compile_model("iris_landmark").create_infer_request()
+        self._request: Any = compile_model("face_landmark_with_attention").create_infer_request()
 
     def __call__(self, rgb: Bytes, roi: Roi, passes: int = 1) -> Landmarks:
         """Landmarks of the face in ``roi`` of ``rgb`` (uint8 [H, W, 3]).
@@ -134,59 +122,35 @@ class LandmarkModel:
         ``passes`` > 1 looks again in the region of the landmarks just found, which is worth it on
         photos: a detection's region is only roughly right.
         """
-        points, depth, score = self._mesh(rgb, roi)
+        face = self._look(rgb, roi)
         for _ in range(passes - 1):
-            again = self._mesh(rgb, roi_from_points(points))
-            if again[2] < min(score, PRESENT):
+            again = self._look(rgb, roi_from_points(face.points))
+            if again.score < min(face.score, PRESENT):
                 break
-            points, depth, score = again
-        if score >= PRESENT:
-            self._refine_eyes(rgb, points)
-        else:
-            _place_irises(points)
+            face = again
+        return face
+
+    def _look(self, rgb: Bytes, roi: Roi) -> Landmarks:
+        crop = sample_roi(rgb, roi, FACE_SIDE)
+        self._request.infer({0: crop.astype(np.float32)[None] * np.float32(1 / 255)})
+        mesh, lips, right, left, right_iris, left_iris, logit = (
+            self._request.get_output_tensor(i).data.ravel() for i in range(7)
+        )
+        places = np.empty((478, 2), np.float32)
+        places[:468] = mesh.reshape(468, 3)[:, :2]
+        places[list(LIPS_MESH)] = lips.reshape(-1, 2)
+        places[list(RIGHT_EYE_MESH)] = right.reshape(-1, 2)
+        places[list(LEFT_EYE_MESH)] = left.reshape(-1, 2)
+        places[468:473] = right_iris.reshape(-1, 2)
+        places[473:478] = left_iris.reshape(-1, 2)
+        depth = np.empty(478, np.float32)
+        depth[:468] = mesh[2::3] * (roi.size / FACE_SIDE)
         depth[468:473] = depth[[33, 133]].mean()
         depth[473:478] = depth[[263, 362]].mean()
-        return Landmarks(points, depth, score)
-
-    def _mesh(self, rgb: Bytes, roi: Roi) -> tuple[Floats, Floats, float]:
-        """Points [478, 2] (irises still unset), depth [478] and score."""
-        raw = _infer(self._face, sample_roi(rgb, roi, FACE_SIDE))
-        mesh, logit = raw[0].reshape(468, 3), float(raw[1].item())
+        # The network counts from the input's edge, pixel indices from its first pixel's centre.
         matrix = roi.to_image(FACE_SIDE)
-        points = np.zeros((478, 2), np.float32)
-        points[:468] = (mesh[:, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
-        depth = np.zeros(478, np.float32)
-        depth[:468] = mesh[:, 2] * (roi.size / FACE_SIDE)
-        return points, depth, float(1 / (1 + np.exp(-logit)))
-
-    def _refine_eyes(self, rgb: Bytes, points: Floats) -> None:
-        """Set the irises (468–477) and redraw both lid contours, in place."""
-        dx, dy = points[263] - points[33]
-        angle = float(np.arctan2(dy, dx))
-        # The network knows the eye with its outer corner to the left; the other one is mirrored.
-        for corners, lids, first, mirror in (
-            (RIGHT_EYE, RIGHT_LIDS, 468, False),
-            (LEFT_EYE, LEFT_LIDS, 473, True),
-        ):
-            roi = _bounding(points[list(corners)], angle, EYE_MARGIN)
-            raw = _infer(self._iris, sample_roi(rgb, roi, EYE_SIDE, mirror))
-            matrix = roi.to_image(EYE_SIDE, mirror)
-            eye = (raw[0].reshape(71, 3)[:16, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
-            iris = (raw[1].reshape(5, 3)[:, :2] - 0.5) @ matrix[:, :2].T + matrix[:, 2]
-            points[list(lids)] = eye
-            points[first : first + 5] = iris[[0, 3, 2, 1, 4]] if mirror else iris
-
-
-def _infer(request: Any, crop: Bytes) -> tuple[Floats, Floats]:
-    """Run a network whose input is RGB in 0..1; its two outputs (valid until the next call)."""
-    request.infer({0: crop.astype(np.float32)[None] * np.float32(1 / 255)})
-    return request.get_output_tensor(0).data, request.get_output_tensor(1).data
-
-
-def _place_irises(points: Floats) -> None:
-    """Irises in the middle of the eyes, for what is no face anyway."""
-    for corners, first in ((RIGHT_EYE, 468), (LEFT_EYE, 473)):
-        points[first : first + 5] = points[list(corners)].mean(axis=0)
+        points = (places - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+        return Landmarks(points.astype(np.float32), depth, float(1 / (1 + np.exp(-logit[0]))))
 
 
 def find_faces(

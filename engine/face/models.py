@@ -1,10 +1,10 @@
-"""The four face-model files the engine borrows from the MediaPipe wheel, and how they run.
+"""The three face-model files the engine borrows from the MediaPipe wheel, and how they run.
 
 Knows where the files come from (one pinned wheel on the package index), that they are what they
 should be (sha256), and how OpenVINO compiles them. Knows nothing about faces.
 
 The MediaPipe package itself is not a dependency (it pins numpy < 2 and pulls in jax): the wheel is
-downloaded without being installed, and four Apache-2.0 ``.tflite`` files are taken out of it.
+downloaded without being installed, and three Apache-2.0 ``.tflite`` files are taken out of it.
 
     python -m engine.face.models        # fetch what is missing
 """
@@ -24,6 +24,7 @@ from typing import Any
 
 from engine.config import cache_dir
 from engine.errors import AssetError, BackendError
+from engine.face.attention import read_attention_model
 
 __all__ = [
     "MODELS",
@@ -71,14 +72,9 @@ MODELS: dict[str, ModelFile] = {
             "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
         ),
         ModelFile(
-            "face_landmark",
-            "mediapipe/modules/face_landmark/face_landmark.tflite",
-            "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
-        ),
-        ModelFile(
-            "iris_landmark",
-            "mediapipe/modules/iris_landmark/iris_landmark.tflite",
-            "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+            "face_landmark_with_attention",
+            "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
+            "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
         ),
     )
 }
@@ -158,7 +154,8 @@ def compile_model(name: str) -> Any:
     }
     core = openvino.Core()
     try:
-        return core.compile_model(core.read_model(path), "CPU", options)
+        model = read_attention_model(path) if name.endswith("attention") else core.read_model(path)
+        return core.compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise AssetError(f"face model {path} cannot be read: delete it and {REMEDY}. {error}") from error
 
