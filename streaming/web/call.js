@@ -72,12 +72,6 @@ function shortPackets(sdp) {
     section.startsWith("m=audio") && !section.includes("a=ptime:") ? `${section}a=ptime:10\r\n` : section).join("");
 }
 
-function preferCodec(transceiver, name) {
-  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
-  const wanted = codecs.filter((c) => c.mimeType.toLowerCase() === `video/${name}`);
-  if (wanted.length) transceiver.setCodecPreferences([...wanted, ...codecs.filter((c) => !wanted.includes(c))]);
-}
-
 /** How long a lost connection may heal by itself before the page says so. */
 const HEAL_MS = 3000;
 
@@ -101,7 +95,6 @@ export class Call {
       ? pc.addTransceiver(this.microphone.getAudioTracks()[0], { direction: "sendrecv", streams: [this.microphone] })
       : pc.addTransceiver("audio", { direction: "recvonly" });
     const video = pc.addTransceiver("video", { direction: "recvonly" });
-    if (this.options.codec) preferCodec(video, this.options.codec);
     for (const { receiver } of [audio, video]) this.#noExtraDelay(receiver);
     // Audio and video in one stream: the browser keeps them together.
     pc.addEventListener("track", ({ track }) => {
@@ -118,13 +111,13 @@ export class Call {
   }
 
   async #post() {
-    const { portrait, source, seed } = this.options;
+    const { portrait, source, seed, codec } = this.options;
     let response;
     try {
       response = await fetch("offer", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ sdp: this.pc.localDescription.sdp, type: "offer", portrait, source, seed }),
+        body: JSON.stringify({ sdp: this.pc.localDescription.sdp, type: "offer", portrait, source, seed, codec }),
       });
     } catch {
       throw new CallError("lost", "The server cannot be reached", "Check that visavis is still running, then reconnect.");

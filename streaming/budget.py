@@ -1,0 +1,104 @@
+"""The latency contract of a session: what it is made of, and the smallest that can be met."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.errors import BudgetError
+from engine.pipeline import Pipeline
+from engine.types import AudioChunk, Cond, PixelFormat
+from kernels.i420 import rgb_to_i420
+from streaming.metrics import Histogram
+
+__all__ = ["GUARD_MS", "Budget", "measure_compute", "plan_budget"]
+
+GUARD_MS = 20.0
+"""For what the engine cannot know: one network packet of the source (20 ms), less than a timer's slack."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Delay D between a sample's arrival and its leaving, and the parts it must cover (all in ms)."""
+
+    total_ms: float
+    frame_ms: float
+    lookahead_ms: float
+    compute_ms: float
+    guard_ms: float = GUARD_MS
+
+    @property
+    def needed_ms(self) -> float:
+        return self.frame_ms + self.lookahead_ms + self.compute_ms + self.guard_ms
+
+    @property
+    def smallest_ms(self) -> int:
+        """The smallest whole number of ms that can be met."""
+        return math.ceil(self.needed_ms)
+
+    @property
+    def spare_ms(self) -> float:
+        """What arrival jitter may use up: everything beyond frame, look-ahead and compute."""
+        return self.total_ms - self.frame_ms - self.lookahead_ms - self.compute_ms
+
+    def describe(self) -> str:
+        """The sum, for the start of a session."""
+        return (
+            f"latency budget {self.total_ms:g} ms: frame {self.frame_ms:g} + look-ahead {self.lookahead_ms:g}"
+            f" + compute p99 {self.compute_ms:.1f} + guard {self.guard_ms:g} = {self.needed_ms:.1f} ms needed"
+        )
+
+    def as_dict(self) -> dict[str, float]:
+        return {
+            "total": self.total_ms,
+            "frame": self.frame_ms,
+            "lookahead": self.lookahead_ms,
+            "compute_p99": round(self.compute_ms, 2),
+            "guard": self.guard_ms,
+            "smallest": self.smallest_ms,
+        }
+
+
+def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budget:
+    """The budget of a session.
+
+    Raises:
+        BudgetError: it cannot be met; the message and ``smallest_ms`` name the smallest that can.
+    """
+    budget = Budget(
+        total_ms=float(total_ms),
+        frame_ms=float(1000 / pipeline.frame_rate),
+        lookahead_ms=float(pipeline.lookahead_ms),
+        compute_ms=compute_ms,
+    )
+    if budget.total_ms < budget.smallest_ms:
+        raise BudgetError(
+            f"a budget of {total_ms:g} ms cannot be met: frame {budget.frame_ms:g} + look-ahead "
+            f"{budget.lookahead_ms:g} + compute p99 {compute_ms:.1f} + guard {budget.guard_ms:g} = "
+            f"{budget.needed_ms:.1f} ms; use --budget-ms {budget.smallest_ms} or more",
+            budget.smallest_ms,
+        )
+    return budget
+
+
+def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 60, warm: int = 10) -> Histogram:
+    """Time in ms of single-frame steps (I420 included) on noise, after ``warm`` steps that do not count."""
+    state = pipeline.init_state(1, cond.row(0))
+    noise = np.random.default_rng(0)
+    result = Histogram(frames)
+    with torch.inference_mode():
+        for n in range(warm + frames):
+            start, end = (math.ceil(m * pipeline.samples_per_frame) for m in (n, n + 1))
+            samples = torch.from_numpy(0.1 * noise.standard_normal((1, end - start), np.float32))
+            began = time.perf_counter_ns()
+            frames = pipeline.step(AudioChunk(start, samples), state)
+            if frames.format is PixelFormat.RGB:
+                for picture in frames.data[0]:
+                    rgb_to_i420(picture.cpu().numpy())
+            if n >= warm:
+                result.add((time.perf_counter_ns() - began) / 1e6)
+    return result

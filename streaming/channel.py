@@ -1,0 +1,124 @@
+"""The two bounded channels of a session: audio into the engine, pictures out of it.
+
+Neither ever grows beyond its size and neither ever blocks the side that must not wait: the event
+loop puts audio without waiting, the engine thread puts pictures without waiting. Closing a channel,
+with or without an error, is seen by both ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import StreamError
+
+__all__ = ["AudioBlock", "AudioChannel", "FrameChannel", "Picture"]
+
+Picture = NDArray[np.uint8]
+"""I420, uint8 [H * 3 // 2, W]."""
+
+
+@dataclass(frozen=True)
+class AudioBlock:
+    """The engine's audio of one frame: float32 [N] at 16 kHz and the controls in force, [K]."""
+
+    frame: int
+    t0: int
+    samples: NDArray[np.float32]
+    controls: tuple[float, ...]
+
+
+class _Closable:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._closed = False
+
+    def close(self, error: BaseException | None = None) -> None:
+        """No more traffic; the first error given is the one both ends see."""
+        with self._lock:
+            if not self._closed:
+                self._closed, self._error = True, error
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def error(self) -> BaseException | None:
+        return self._error
+
+    def check(self) -> None:
+        """Raise what the channel was closed with."""
+        if self._closed:
+            raise StreamError("the channel is closed") from self._error
+
+
+class AudioChannel(_Closable):
+    """Frame-sized blocks of audio; when it is full the oldest block is lost and counted.
+
+    The engine sees such a loss as a gap and starts afresh behind it, so an engine that hangs for
+    longer than ``capacity`` frames costs a jump, never growing delay or a stuttering voice.
+    """
+
+    def __init__(self, capacity: int = 50) -> None:
+        super().__init__()
+        self._blocks: deque[AudioBlock] = deque(maxlen=capacity)
+
+    def put(self, block: AudioBlock) -> bool:
+        """False if the oldest block had to go. Raises StreamError on a closed channel."""
+        self.check()
+        with self._lock:
+            full = len(self._blocks) == self._blocks.maxlen
+            self._blocks.append(block)
+        return not full
+
+    def peek(self) -> AudioBlock | None:
+        """The oldest block, left in place."""
+        with self._lock:
+            return self._blocks[0] if self._blocks else None
+
+    def get(self) -> AudioBlock | None:
+        """The oldest block, or None if there is none. Raises StreamError on a closed channel."""
+        self.check()
+        with self._lock:
+            return self._blocks.popleft() if self._blocks else None
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+class FrameChannel(_Closable):
+    """Pictures by frame index, in order; a full channel loses its oldest picture."""
+
+    def __init__(self, capacity: int = 8) -> None:
+        super().__init__()
+        self._frames: deque[tuple[int, Picture]] = deque(maxlen=capacity)
+
+    def put(self, frame: int, picture: Picture) -> None:
+        """Raises StreamError on a closed channel."""
+        self.check()
+        with self._lock:
+            self._frames.append((frame, picture))
+
+    def take(self, frame: int) -> tuple[Picture | None, int]:
+        """Picture of ``frame`` if it is here, and how many older ones came too late.
+
+        Raises StreamError on a closed channel.
+        """
+        self.check()
+        late = 0
+        with self._lock:
+            while self._frames and self._frames[0][0] < frame:
+                self._frames.popleft()
+                late += 1
+            if self._frames and self._frames[0][0] == frame:
+                return self._frames.popleft()[1], late
+        return None, late
+
+    def __len__(self) -> int:
+        return len(self._frames)

@@ -1,0 +1,188 @@
+"""The portraits a server can animate: bundled ones, ones named at start, and uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import asset_path
+from engine.errors import ConfigError, InputError
+from engine.pipeline import Pipeline
+from engine.recipes import prepare_identity
+
+__all__ = ["BUNDLED", "Portrait", "PortraitStore", "load_identity"]
+
+BUNDLED = {"astronaut": "Astronaut (photo)", "character": "Character (drawing)"}
+_SIDE = 192
+_STILL = 1024
+_MOST_UPLOADS = 24
+
+
+def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> Any:
+    """What the pipeline's animator needs to know of the face in ``path`` (a photo or an .avatar).
+
+    Returns None for animators that draw a face of their own.
+
+    Raises:
+        InputError: not an image, no face, several faces, a damaged package; the message says what to do.
+        AssetError: face-model files are missing.
+    """
+    from engine.face.avatar import load_avatar
+    from engine.face.image import load_image
+    from engine.face.portrait import analyse_portrait
+
+    if not getattr(pipeline.animator, "needs_portrait", True):
+        return None
+    if path.suffix == ".avatar":
+        return load_avatar(path).identity
+    return prepare_identity(pipeline, analyse_portrait(load_image(path), face))
+
+
+@dataclass
+class Portrait:
+    """One entry: its pictures for the page, and the identity once it has been prepared."""
+
+    name: str
+    title: str
+    path: Path
+    thumbnail: bytes
+    still: bytes
+    uploaded: bool = False
+    identity: Any = None
+    ready: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class PortraitStore:
+    """Portraits by name. Preparing one runs in a thread, one at a time per portrait.
+
+    Uploads lie in a private temporary folder until the store is closed; beyond 24 of them the oldest
+    is forgotten.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._entries: dict[str, Portrait] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="visavis-")
+
+    def close(self) -> None:
+        self._entries.clear()
+        self._folder.cleanup()
+
+    def add_bundled(self) -> None:
+        for name, title in BUNDLED.items():
+            path = asset_path(f"demo/{name}.png")
+            if path.is_file():
+                self._add(name, title, path)
+
+    def add_path(self, path: Path) -> Portrait:
+        """A file named by the user; it becomes the first of the list. Raises InputError."""
+        if not path.is_file():
+            raise InputError(f"no portrait file {path}")
+        entry = self._add(self._free_name(path.stem), path.stem, path)
+        self._entries = {entry.name: entry, **self._entries}
+        return entry
+
+    async def upload(self, filename: str, data: bytes) -> Portrait:
+        """A photo sent by the page: kept only if a face in it can be animated. Raises InputError."""
+        name = self._free_name(Path(filename).stem)
+        path = Path(self._folder.name) / f"{name}{_suffix(filename)}"
+        path.write_bytes(data)
+        try:
+            entry = await asyncio.to_thread(self._add, name, Path(filename).stem[:60] or name, path)
+            entry.uploaded = True
+            await self.identity(name)
+        except Exception:
+            self._forget(name, path)
+            raise
+        uploads = [e for e in self._entries.values() if e.uploaded]
+        for old in uploads[: max(0, len(uploads) - _MOST_UPLOADS)]:
+            self._forget(old.name, old.path)
+        return entry
+
+    def get(self, name: str | None) -> Portrait:
+        """By name; the first one for None. Raises ConfigError."""
+        if name is None and self._entries:
+            return next(iter(self._entries.values()))
+        if name not in self._entries:
+            raise ConfigError(f"no portrait {name!r}; there are {', '.join(self._entries) or 'none'}")
+        return self._entries[name]
+
+    async def identity(self, name: str | None) -> Any:
+        """The prepared identity of a portrait; prepared now if this is its first use."""
+        entry = self.get(name)
+        async with entry.lock:
+            if not entry.ready:
+                entry.identity = await asyncio.to_thread(load_identity, self._pipeline, entry.path)
+                entry.ready = True
+        return entry.identity
+
+    def listing(self) -> list[dict[str, object]]:
+        """What the page shows."""
+        return [
+            {
+                "name": e.name,
+                "title": e.title,
+                "thumbnail": f"api/portraits/{e.name}/thumbnail",
+                "image": f"api/portraits/{e.name}/image",
+                "uploaded": e.uploaded,
+            }
+            for e in self._entries.values()
+        ]
+
+    def _add(self, name: str, title: str, path: Path) -> Portrait:
+        thumbnail, still = _pictures(path)
+        entry = Portrait(name, title, path, thumbnail, still)
+        self._entries[name] = entry
+        return entry
+
+    def _forget(self, name: str, path: Path) -> None:
+        self._entries.pop(name, None)
+        path.unlink(missing_ok=True)
+
+    def _free_name(self, stem: str) -> str:
+        base = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40] or "portrait"
+        name, count = base, 1
+        while name in self._entries:
+            count += 1
+            name = f"{base}-{count}"
+        return name
+
+
+def _suffix(filename: str) -> str:
+    suffix = Path(filename).suffix.lower()
+    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ".img"
+
+
+def _pictures(path: Path) -> tuple[bytes, bytes]:
+    """JPEG thumbnail (square) and still (at most 1024 px) of a photo or an .avatar package."""
+    from engine.face.avatar import load_avatar
+    from engine.face.image import load_image
+
+    if path.suffix == ".avatar":
+        rgb = np.asarray(load_avatar(path).portrait.picture.rgb)
+    else:
+        rgb = load_image(path).rgb
+    return _jpeg(rgb, _SIDE, square=True), _jpeg(rgb, _STILL, square=False)
+
+
+def _jpeg(rgb: NDArray[np.uint8], size: int, *, square: bool) -> bytes:
+    from PIL import Image, ImageOps
+
+    image = Image.fromarray(rgb)
+    if square:
+        # Faces are more often above the middle than below it.
+        image = ImageOps.fit(image, (size, size), centering=(0.5, 0.3))
+    else:
+        image.thumbnail((size, size))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return out.getvalue()
