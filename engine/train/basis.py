@@ -334,6 +334,8 @@ def build(data: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
         "iris_radius": np.full(2, IRIS_RADIUS, np.float32),
     }
     tensors |= {name: new[arc].astype(np.uint16) for name, arc in loops.items()}
+    # safetensors writes memory as it lies; indexing may have left other strides.
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     return tensors, _metadata(source, expression, kept, tensors)
 
 
