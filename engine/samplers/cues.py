@@ -23,8 +23,8 @@ _RANGE_DB = 30.0
 class VoiceFrame:
     """One frame of the encoder's prosody, all float64 [B].
 
-    ``voice`` probability of speech; ``level_db`` dB re full scale; ``pitch`` semitones re 100 Hz,
-    meaningful where ``voiced`` > 0.5.
+    ``voice`` probability of speech; ``level_db`` dB re full scale; ``pitch`` semitones re the
+    voice's own mean, meaningful where ``voiced`` > 0.5.
     """
 
     voice: Floats
@@ -83,7 +83,7 @@ class VoiceCues:
             reference_db=np.full(batch, -26.0),
             energy=zero.copy(),
             energy_slow=zero.copy(),
-            pitch_mean=np.full(batch, 8.0),
+            pitch_mean=zero.copy(),
             pitch=zero.copy(),
             quiet_s=np.full(batch, 10.0),
             speaking=np.zeros(batch, dtype=bool),

@@ -64,8 +64,8 @@ class SpeechSampler:
     """Features [B, T, F] to motion [B, T, 72], look-ahead 0.
 
     Args:
-        features: names of the encoder's columns; must hold ``voice``, ``level``, ``pitch`` and
-            ``voiced`` and be the columns the lips network was trained on.
+        features: names of the encoder's columns; must hold ``voice``, ``level`` (bels),
+            ``pitch`` (octaves re the voice's mean) and ``voicing``, and be the columns the lips network was trained on.
         space: the encoder's output space, for the pipeline's check.
         lips: the network; None loads the shipped one.
 
@@ -79,7 +79,7 @@ class SpeechSampler:
         self.lips = lips if lips is not None else load_lip_net(features=features)
         dt = float(1 / self.spec.frame_rate)
         try:
-            self._prosody = [features.index(name) for name in ("voice", "level", "pitch", "voiced")]
+            self._prosody = [features.index(name) for name in ("voice", "level", "pitch", "voicing")]
         except ValueError as error:
             raise ConfigError(f"the encoder lacks a column the sampler needs: {error}") from None
         self.cues = VoiceCues(dt)
@@ -153,8 +153,8 @@ class SpeechSampler:
         return motion
 
     def _voice(self, x: Tensor) -> VoiceFrame:
-        voice, level, pitch, voiced = x[:, self._prosody].double().numpy().T
-        return VoiceFrame(voice, level, pitch, voiced)
+        voice, level, pitch, voicing = x[:, self._prosody].double().numpy().T
+        return VoiceFrame(voice, 10.0 * level, 12.0 * pitch, voicing)
 
     def _lips(self, x: Tensor, state: SpeechState) -> Floats:
         with torch.inference_mode():

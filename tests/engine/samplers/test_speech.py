@@ -23,7 +23,7 @@ def _make(frames: int, seed: int) -> FeatureChunk:
     noise = np.random.default_rng(seed)
     data = noise.normal(0, 1, (2, frames, len(COLUMNS))).astype(np.float32)
     data[..., 0] = noise.random((2, frames)) > 0.3
-    data[..., 1] = noise.uniform(-60, -10, (2, frames))
+    data[..., 1] = noise.uniform(-6, -1, (2, frames))
     return chunk(data)
 
 

@@ -10,7 +10,7 @@ from engine.samplers.lips import LipNet, LipNetConfig
 from engine.samplers.speech import SpeechSampler
 from engine.types import CONTROLS, FeatureChunk
 
-COLUMNS = ("voice", "level", "pitch", "voiced", "a", "b", "c", "d")
+COLUMNS = ("voice", "level", "pitch", "voicing", "a", "b", "c", "d")
 
 
 def random_lips(features: int = len(COLUMNS), seed: int = 0) -> LipNet:
@@ -36,8 +36,8 @@ def talk(seconds: float, spans: list[tuple[float, float]], seed: int = 0) -> Fea
     columns = np.stack(
         [
             0.97 * speaks,
-            np.where(speaks, -40 + 22 * syllables + noise.normal(0, 2, frames), -78.0),
-            np.where(speaks, 10 + 3 * np.sin(2 * np.pi * 0.35 * t) + 2 * np.sin(2 * np.pi * 0.9 * t), 0.0),
+            np.where(speaks, -4.0 + 2.2 * syllables + noise.normal(0, 0.2, frames), -7.8),
+            np.where(speaks, 0.25 * np.sin(2 * np.pi * 0.35 * t) + 0.17 * np.sin(2 * np.pi * 0.9 * t), 0.0),
             1.0 * (speaks & (syllables > 0.3)),
             *(noise.normal(0, 1, (4, frames)) * speaks),
         ],
