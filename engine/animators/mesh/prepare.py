@@ -1,0 +1,153 @@
+"""One portrait to one :class:`MeshIdentity`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.animators.mesh.grid import head_weight, prepare_grid
+from engine.animators.mesh.identity import MeshIdentity
+from engine.animators.mesh.layers import Arrays, Layer, SourceGeometry
+from engine.animators.mesh.lids import lid_paint
+from engine.animators.mesh.semantics import ABSOLUTE, rest_motion
+from engine.animators.mesh.skin import (
+    LID_ROWS,
+    blink_completion,
+    camera_normals,
+    face_alpha,
+    lip_seal,
+    skin_graph,
+    skin_regions,
+    source_positions,
+    visible_skin,
+)
+from engine.face.basis import FaceBasis, load_basis
+from engine.face.fitter import NECK_PIVOT, FaceFit
+from engine.face.inpaint import fill_background
+from engine.face.landmarks import Landmarks
+from engine.face.matte import person_matte
+from engine.types import EXPRESSION_NAMES
+
+__all__ = ["CropPortrait", "prepare_identity"]
+
+Float = NDArray[np.float32]
+
+_BLINK_UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
+
+
+class CropPortrait(Protocol):
+    """What the animator needs of an analysed portrait."""
+
+    @property
+    def crop(self) -> NDArray[np.uint8]:
+        """uint8 [512, 512, 3]"""
+        ...
+
+    @property
+    def crop_alpha(self) -> NDArray[np.uint8] | None:
+        """uint8 [512, 512] where the picture is transparent, else None"""
+        ...
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """in crop px"""
+        ...
+
+    @property
+    def fit(self) -> FaceFit: ...
+
+
+def source_geometry(portrait: CropPortrait, basis: FaceBasis) -> SourceGeometry:
+    """The portrait as the layers see it."""
+    fit, crop = portrait.fit, np.ascontiguousarray(portrait.crop)
+    points = np.ascontiguousarray(portrait.landmarks.points, np.float32)
+    vertices = fit.vertices()
+    projected = fit.project(vertices)
+    normals = camera_normals(basis, vertices, fit)
+    nose_depth = float(np.median(projected[basis.part("face"), 2]))
+    return SourceGeometry(
+        crop=crop,
+        matte=np.asarray(person_matte(crop, points, portrait.crop_alpha), np.float32),
+        landmarks=points,
+        fit=fit,
+        basis=basis,
+        neutral=fit.neutral().astype(np.float32),
+        expression=np.asarray(fit.expression, np.float32),
+        vertices=vertices.astype(np.float32),
+        projected=projected.astype(np.float32),
+        normals=normals,
+        visible=visible_skin(basis, projected, normals, crop.shape[0]),
+        pixels_per_cm=float(fit.focal) / nose_depth,
+    )
+
+
+def premultiplied(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The person alone [H, W, 4]: crop - (1 - matte) background, so that laid over the background
+    it gives the crop back."""
+    alpha = np.round(matte * 255.0) / 255.0
+    person = crop - (1.0 - alpha[..., None]) * background
+    rgba = np.concatenate([person, 255.0 * alpha[..., None]], -1)
+    return np.asarray(np.clip(np.round(rgba), 0, 255), np.uint8)
+
+
+def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> MeshIdentity:
+    """Everything the animator needs of ``portrait``; ``layers`` are prepared under their names."""
+    basis = load_basis()
+    source = source_geometry(portrait, basis)
+    fit = source.fit
+    regions = skin_regions(basis, source.vertices)
+    graph = skin_graph(basis, source.vertices)
+    alpha = face_alpha(basis, regions, source.vertices, source.normals, graph)
+    face = basis.triangles_of("face")
+    camera = np.concatenate([fit.rotation, fit.translation[:, None]], 1).astype(np.float32)
+    carried = source.visible & ~regions.mouth & ~regions.eyes & (source.normals[:, 2] > 0.2)
+    carried[basis.part("ear")] = False
+    grid = prepare_grid(source, camera, carried)
+    background = fill_background(source.crop, source.matte)
+    # Paint needs room for the lids of both eyes; see lids.py.
+    lid, lash = lid_paint(source)
+    return MeshIdentity(
+        crop=source.crop,
+        person=premultiplied(source.crop, source.matte, background),
+        background=np.ascontiguousarray(background),
+        rest=rest_motion(source.expression),
+        expression=source.expression,
+        neutral=source.neutral,
+        projected=source.projected,
+        camera=camera,
+        intrinsics=np.array([fit.focal, fit.centre[0], fit.centre[1]], np.float32),
+        pivot=np.asarray(fit.to_camera(NECK_PIVOT), np.float32),
+        scale=np.array([source.pixels_per_cm, fit.interocular_cm], np.float32),
+        weight=head_weight(source.vertices),
+        triangles=np.ascontiguousarray(face[(alpha[face] > 0.0).any(1)]),
+        source=source_positions(basis, regions, source.projected, source.visible, graph),
+        alpha=alpha,
+        landmarks=source.landmarks,
+        seal=lip_seal(basis, _lips_closed(source)),
+        blink=np.stack(
+            [
+                blink_completion(basis, source.neutral, source.expression, unit, rows)
+                for unit, rows in zip(_BLINK_UNITS, LID_ROWS, strict=True)
+            ]
+        ),
+        lid=lid,
+        lash=lash,
+        node_points=grid.points,
+        node_weight=grid.weight,
+        node_unit_offset=grid.units.offset,
+        node_unit_vertex=grid.units.vertex,
+        node_unit_value=grid.units.value,
+        layers={name: _arrays(layer.prepare(source)) for name, layer in layers.items()},
+    )
+
+
+def _lips_closed(source: SourceGeometry) -> Float:
+    """This person with mouth and jaw at neutral, the rest as in the portrait, [V, 3]."""
+    expression = np.where(ABSOLUTE, 0.0, source.expression).astype(np.float32)
+    return (source.neutral + np.tensordot(expression, source.basis.expression, 1)).astype(np.float32)
+
+
+def _arrays(content: Arrays) -> Arrays:
+    return {name: np.ascontiguousarray(value) for name, value in content.items()}

@@ -1,0 +1,279 @@
+"""One frame of one face: from a motion row to RGB, in buffers that live in the stream's state.
+
+Order: person layer (grid) with the face mesh mixed into its sampling map, one remap, background;
+then for each eye and the mouth a supersampled window: layer behind, face mesh in front, lids'
+paint and lashes, averaged back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.animators.mesh.geometry import SparseUnits, deform, project, unit_normals
+from engine.animators.mesh.grid import CELL, NODES, smoothstep
+from engine.animators.mesh.identity import MeshIdentity
+from engine.animators.mesh.layers import FrameGeometry, Layer
+from engine.animators.mesh.lids import lash_strip
+from engine.animators.mesh.pixels import average_window, blend_map, fill_window, paint_face
+from engine.animators.mesh.semantics import effective_expression, head_motion
+from engine.face.basis import FaceBasis
+from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
+from engine.types import EXPRESSION_NAMES
+from kernels.raster import Canvas, draw_coloured, raster_attributes
+from kernels.warp import compose, dense_map, invert_grid
+
+__all__ = ["SIZE", "FrameBuffers", "FrameRenderer"]
+
+Float = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+SIZE = 512
+_WINDOW = 256
+"""Largest side of a supersampled window, frame px."""
+_BLINK_UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
+_LIDS = (RIGHT_LIDS, LEFT_LIDS)
+_CENTRAL_LIPS = INNER_LIPS[:, 4:7]
+_INTERIOR = ("eye_socket", "socket", "gums", "tongue", "teeth_upper", "teeth_lower")
+_SAMPLES = ((2, 2), (1, 1))
+"""Samples per pixel (x, y) inside windows, by tier."""
+
+
+def _floats(*shape: int) -> Float:
+    return np.zeros(shape, np.float32)
+
+
+@dataclass
+class FrameBuffers:
+    """Everything one stream writes while it draws; allocated once."""
+
+    vertices: Float
+    projected: Float
+    normals: Float
+    landmarks: Float
+    nodes: Float
+    nodes_projected: Float
+    attributes: Float
+    forward: Float = field(default_factory=lambda: _floats(NODES, NODES, 2))
+    backward: Float = field(default_factory=lambda: _floats(NODES, NODES, 2))
+    positions: Float = field(default_factory=lambda: _floats(SIZE, SIZE, 2))
+    face: Float = field(default_factory=lambda: _floats(SIZE * SIZE * 3))
+    depth: Float = field(default_factory=lambda: _floats(SIZE * SIZE))
+    warped: Bytes = field(default_factory=lambda: np.zeros((SIZE, SIZE, 4), np.uint8))
+    window_pixels: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 3))
+    window_depth: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW))
+    window_attributes: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 7))
+
+    @staticmethod
+    def for_basis(basis: FaceBasis) -> FrameBuffers:
+        v, n = len(basis.mean), NODES * NODES
+        return FrameBuffers(
+            vertices=_floats(v, 3),
+            projected=_floats(v, 3),
+            normals=_floats(v, 3),
+            landmarks=_floats(468, 2),
+            nodes=_floats(n, 3),
+            nodes_projected=_floats(n, 3),
+            attributes=_floats(v, 7),
+        )
+
+
+class FrameRenderer:
+    """Draws one prepared face; holds nothing that changes.
+
+    Args:
+        identity: the prepared face.
+        basis: the face basis it was prepared with.
+        units: the basis' expression units, packed.
+        layers: mouth and eye layers by name ("mouth", "eyes").
+    """
+
+    def __init__(
+        self, identity: MeshIdentity, basis: FaceBasis, units: SparseUnits, layers: Mapping[str, Layer]
+    ) -> None:
+        self.identity = identity
+        self.basis = basis
+        self.units = units
+        self.node_units = identity.node_units
+        self.layers = layers
+        self.node_pixels = identity.node_points  # replaced below by where the nodes lie in the photo
+        self.rest_landmarks = basis.at_landmarks(identity.projected)[:, :2].astype(np.float32)
+        y, x = np.mgrid[0:NODES, 0:NODES] * CELL
+        self.node_pixels = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+        # How far each unit opens the lips of the average head, cm: linear in the coefficients.
+        opening = basis.at_landmarks(basis.expression)[:, :, 1]
+        self.lip_opening = (opening[:, _CENTRAL_LIPS[0]] - opening[:, _CENTRAL_LIPS[1]]).mean(1)
+        self.interior = basis.triangles_of(*_INTERIOR)
+        self.seal_rest = float(self._seal_strength(identity.expression))
+        self.face_vertices = np.unique(identity.triangles)
+
+    def draw(self, motion: Float, buffers: FrameBuffers, out: Bytes, tier: int = 0) -> None:
+        """Draw ``motion`` float32 [72] into ``out`` uint8 [512, 512, 3]."""
+        frame = self.geometry(motion, buffers, tier)
+        self._sampling_map(frame, buffers)
+        no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
+        person, border = self.identity.person, cv2.BORDER_REPLICATE
+        cv2.remap(person, buffers.positions, no_second, cv2.INTER_LINEAR, buffers.warped, border)
+        compose(buffers.warped, self.identity.background, out)
+        self._windows(frame, buffers, out)
+
+    def geometry(self, motion: Float, buffers: FrameBuffers, tier: int = 0) -> FrameGeometry:
+        """Vertices, normals and landmarks of this frame."""
+        face, b = self.identity, buffers
+        expression = effective_expression(motion, face.expression)
+        head = head_motion(motion, face.pivot, float(face.scale[1]))
+        u, g = self.units, self.node_units
+        deform(face.neutral, expression, u.offset, u.vertex, u.value, b.vertices)
+        self._close_lips_and_lids(expression, b.vertices)
+        focal, cx, cy = (float(v) for v in face.intrinsics)
+        project(b.vertices, face.weight, face.camera, head, focal, cx, cy, b.projected)
+        deform(face.node_points, expression - face.expression, g.offset, g.vertex, g.value, b.nodes)
+        project(b.nodes, face.node_weight, face.camera, head, focal, cx, cy, b.nodes_projected)
+        turned = np.ascontiguousarray(head[:, :3] @ face.camera[:, :3])
+        unit_normals(b.vertices, self.interior, turned, b.normals)
+        moved = self.basis.at_landmarks(b.projected)[:, :2]
+        b.landmarks[:] = face.landmarks[:468] + (moved - self.rest_landmarks)
+        return FrameGeometry(
+            motion=motion,
+            expression=expression,
+            vertices=b.vertices,
+            projected=b.projected,
+            normals=b.normals,
+            landmarks=b.landmarks,
+            head=head,
+            camera=face.camera,
+            focal=focal,
+            centre=(cx, cy),
+            pixels_per_cm=float(face.scale[0]),
+            tier=tier,
+        )
+
+    def _seal_strength(self, expression: Float) -> float:
+        gap = float(self.lip_opening @ expression)
+        return float(smoothstep(0.45, 0.03, gap))
+
+    def _close_lips_and_lids(self, expression: Float, vertices: Float) -> None:
+        """Identity-specific contact of lips and lids, nothing at rest."""
+        face = self.identity
+        seal = self._seal_strength(expression) - self.seal_rest
+        if abs(seal) > 1e-4:
+            vertices += np.float32(seal) * face.seal
+        for eye, unit in enumerate(_BLINK_UNITS):
+            shut = self._lid_travel(expression, unit)
+            if shut > 1e-4:
+                vertices += np.float32(shut) * face.blink[eye]
+
+    def _lid_travel(self, expression: Float, unit: int) -> float:
+        """0 where the portrait's lid is, 1 closed."""
+        own = float(self.identity.expression[unit])
+        return float(np.clip((float(expression[unit]) - own) / max(1.0 - own, 0.2), 0.0, 1.0))
+
+    def _sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:
+        """Grid inverted and spread over all pixels, the face mesh mixed in."""
+        flat = b.forward.reshape(-1, 2)
+        np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
+        invert_grid(b.forward, b.backward, float(CELL))
+        dense_map(b.backward, b.positions, CELL)
+        face = self.identity
+        b.attributes[:, :2] = face.source - frame.projected[:, :2]
+        b.attributes[:, 2] = face.alpha
+        b.attributes[:, 3:] = 0.0
+        x0, y0, w, h = _box(frame.projected[self.face_vertices, :2], 1.0, SIZE)
+        attributes = b.face[: w * h * 3].reshape(h, w, 3)
+        depth = b.depth[: w * h].reshape(h, w)
+        depth.fill(np.inf)
+        narrow = np.ascontiguousarray(b.attributes[:, :3])
+        raster_attributes(attributes, depth, frame.projected, face.triangles, narrow, x0=x0, y0=y0)
+        blend_map(b.positions, attributes, depth, x0, y0)
+
+    def _windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+        """Eyes, then mouth: layer, face, paint."""
+        per_cm = frame.pixels_per_cm
+        for eye, rows in enumerate(_LIDS):
+            shut = self._lid_travel(frame.expression, _BLINK_UNITS[eye])
+            b.attributes[:, 3:6] = self.identity.lid[eye, :, :3]
+            b.attributes[:, 6] = self.identity.lid[eye, :, 3] * smoothstep(0.1, 0.75, shut)
+            canvas = self._open_window(frame.landmarks[rows.ravel()], 0.9 * per_cm, frame.tier, b, out)
+            if canvas is None:
+                continue
+            self._layer("eyes", canvas, frame, eye)
+            self._paint(canvas, frame, b, out)
+            self._lashes(canvas, frame, rows[0], self.identity.lash[eye], shut)
+            average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
+        b.attributes[:, 3:] = 0.0
+        canvas = self._open_window(frame.landmarks[INNER_LIPS.ravel()], 0.6 * per_cm, frame.tier, b, out)
+        if canvas is not None:
+            self._layer("mouth", canvas, frame, 0)
+            self._paint(canvas, frame, b, out)
+            average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
+
+    def _layer(self, name: str, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
+        if name in self.layers:
+            self.layers[name].draw(canvas, frame, part)
+
+    def _open_window(
+        self, points: Float, margin: float, tier: int, b: FrameBuffers, out: Bytes
+    ) -> Canvas | None:
+        """A supersampled window around ``points`` that shows the frame so far."""
+        x0, y0, w, h = _box(points, margin, SIZE)
+        w, h = min(w, _WINDOW), min(h, _WINDOW)
+        if w < 2 or h < 2:
+            return None
+        sx, sy = _SAMPLES[tier]
+        count = w * h * sx * sy
+        pixels = b.window_pixels[: count * 3].reshape(h * sy, w * sx, 3)
+        depth = b.window_depth[:count].reshape(h * sy, w * sx)
+        depth.fill(np.inf)
+        fill_window(pixels, out, x0, y0, sx, sy)
+        return Canvas(pixels, depth, x0, y0, sx, sy)
+
+    def _paint(self, canvas: Canvas, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+        """The face mesh over what the layer drew."""
+        h, w = canvas.depth.shape
+        attributes = b.window_attributes[: h * w * 7].reshape(h, w, 7)
+        canvas.clear_depth()
+        raster_attributes(
+            attributes, canvas.depth, frame.projected, self.identity.triangles, b.attributes,
+            x0=canvas.x0, y0=canvas.y0, sx=canvas.sx, sy=canvas.sy,
+        )  # fmt: skip
+        window = (canvas.x0, canvas.y0, canvas.sx, canvas.sy)
+        paint_face(canvas.pixels, attributes, canvas.depth, b.positions, self.identity.crop, out, window)
+
+    def _lashes(
+        self, canvas: Canvas, frame: FrameGeometry, row: NDArray[np.int64], lash: Float, shut: float
+    ) -> None:
+        """The dark line of a closing lid."""
+        strength = float(lash[3]) * float(smoothstep(0.1, 0.7, shut))
+        if strength < 0.01:
+            return
+        edge = _smooth_curve(frame.landmarks[row], 25)
+        xyz, triangles = lash_strip(edge, 0.10 * frame.pixels_per_cm)
+        rgba = np.zeros((len(xyz), 4), np.float32)
+        rgba[:, :3] = lash[:3]
+        rgba[25:50, 3] = strength
+        draw_coloured(canvas, xyz, triangles, rgba, test=False, write=False)
+
+
+def _box(points: Float, margin: float, size: int) -> tuple[int, int, int, int]:
+    """x0, y0, width, height of the px box around ``points`` [N, 2], inside the frame."""
+    low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0) + margin), size - 1).astype(int)
+    width, height = np.maximum(high - low + 1, 0)
+    return int(low[0]), int(low[1]), int(width), int(height)
+
+
+def _smooth_curve(points: Float, count: int) -> Float:
+    """Catmull-Rom curve through ``points`` [n, 2], sampled ``count`` times."""
+    n = len(points)
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0, n - 1, count)
+    i = np.minimum(t.astype(int), n - 2)
+    f = (t - i)[:, None]
+    p0, p1, p2, p3 = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
+    curve = p1 + 0.5 * f * (p2 - p0 + f * (2 * p0 - 5 * p1 + 4 * p2 - p3 + f * (3 * (p1 - p2) + p3 - p0)))
+    return np.asarray(curve, np.float32)
