@@ -10,6 +10,7 @@ without any future, frame s itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from engine.encoders.phones import PHONES
 from engine.layers.causal_conv import CausalConv1d
 from engine.layers.recurrent import GRU
+from engine.weights import load_weights
 from kernels.logmel import MelSpec
 
-__all__ = ["HALVES", "HIDDEN", "MEL", "AcousticModel", "AcousticState", "AcousticStep"]
+__all__ = ["HALVES", "HIDDEN", "MEL", "AcousticModel", "AcousticState", "AcousticStep", "load_acoustic"]
 
 MEL = MelSpec()
 """The spectrum the model hears: 64 bands, 25 ms windows every 10 ms."""
@@ -45,7 +47,7 @@ class AcousticState:
 class AcousticModel(nn.Module):
     """``bands`` mel bands in, ``HALVES`` × phones log-posteriors and ``HIDDEN`` code out."""
 
-    def __init__(self, bands: int = 64, width: int = 256) -> None:
+    def __init__(self, bands: int = 64, width: int = 320) -> None:
         super().__init__()
         self.bands, self.width = bands, width
         self.conv_a = CausalConv1d(bands, 96, kernel=5)
@@ -53,6 +55,7 @@ class AcousticModel(nn.Module):
         self.merge = nn.Linear(2 * 128, width)
         self.gru_a = GRU(width, width)
         self.gru_b = GRU(width, width)
+        self.drop = nn.Dropout(0.1)
         self.norm = nn.LayerNorm(width)
         self.phones = nn.Linear(width, HALVES * len(PHONES))
         self.code = nn.Linear(width, HIDDEN)
@@ -95,9 +98,9 @@ class AcousticModel(nn.Module):
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """The whole stream: mel [B, 4T, bands] -> log-posteriors [B, T, 3, P], code [B, T, 48]."""
         x = nn.functional.gelu(self.conv_a(mel.transpose(1, 2)))
-        stacked = self._stack(nn.functional.gelu(self.conv_b(x)))
-        first = self.gru_a(stacked)
-        second = self.gru_b(first + stacked)
+        stacked = self.drop(self._stack(nn.functional.gelu(self.conv_b(x))))
+        first = self.drop(self.gru_a(stacked))
+        second = self.drop(self.gru_b(first + stacked))
         return self._heads(first + second)
 
 
@@ -112,3 +115,16 @@ class AcousticStep(nn.Module):
         self, mel: Tensor, past_a: Tensor, past_b: Tensor, hidden_a: Tensor, hidden_b: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         return self.model.advance(mel, past_a, past_b, hidden_a, hidden_b)
+
+
+def load_acoustic(weights: str | Path = "ppg") -> AcousticModel:
+    """The trained model, frozen, its sizes read from the weights.
+
+    Raises:
+        AssetError: the weights are missing or damaged.
+    """
+    tensors = {name: value.float() for name, value in load_weights(weights).items()}
+    bands, width = tensors["conv_a.conv.weight"].shape[1], tensors["merge.bias"].shape[0]
+    model = AcousticModel(bands, width)
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False)

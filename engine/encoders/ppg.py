@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.encoders.acoustic import HIDDEN, MEL, AcousticModel, AcousticState, AcousticStep
+from engine.encoders.acoustic import HIDDEN, MEL, AcousticModel, AcousticState, AcousticStep, load_acoustic
 from engine.encoders.phones import PHONES, SILENCE
 from engine.encoders.prosody import PITCH_WINDOW, VAD_WINDOW, speech_share, yin
 from engine.errors import StreamError
@@ -21,7 +21,6 @@ from engine.layers.level import LevelState, LevelTracker
 from engine.runtime import Runner, compile
 from engine.stage import StageSpec
 from engine.types import CONTROLS, AudioChunk, Cond, FeatureChunk
-from engine.weights import load_weights
 from kernels.logmel import log_mel
 
 __all__ = ["BANDS", "FEATURES", "PpgEncoder", "PpgState", "pool_bands"]
@@ -101,9 +100,7 @@ class PpgEncoder:
 
     def __init__(self, backend: str = "auto", weights: str = "ppg") -> None:
         self.spec = StageSpec("ppg", "audio", f"features:ppg:{len(FEATURES)}", lookahead_frames=1)
-        self.model = AcousticModel(MEL.bands)
-        self.model.load_state_dict({name: value.float() for name, value in load_weights(weights).items()})
-        self.model.eval().requires_grad_(False)
+        self.model = load_acoustic(weights)
         self._backend = backend
         self._tracker = LevelTracker()
         self._runners: dict[int, Runner] = {}

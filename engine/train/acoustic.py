@@ -30,7 +30,7 @@ from engine.encoders.phones import PHONES, SILENCE, UNKNOWN
 from engine.layers.level import LevelTracker
 from engine.train import augment
 from engine.train.speech_data import HOP, Corpus, Item
-from engine.weights import save_weights
+from engine.weights import load_weights, save_weights
 from kernels.logmel import log_mel
 
 __all__ = ["Batch", "Sampler", "evaluate", "normalised_mel", "train"]
@@ -173,6 +173,8 @@ def _loss(model: AcousticModel, side: _SideHead, batch: Batch) -> tuple[Tensor, 
 @torch.no_grad()
 def evaluate(model: AcousticModel, corpus: Corpus, items: list[Item]) -> dict[str, float]:
     """Accuracy per 20 ms over labelled halves of ``items``: phones, silence recall and precision."""
+    training = model.training
+    model.eval()
     hits = total = quiet_hits = quiet = quiet_said = 0
     for item in items:
         frames = item.frames // 4
@@ -187,6 +189,7 @@ def evaluate(model: AcousticModel, corpus: Corpus, items: list[Item]) -> dict[st
         quiet_hits += int(((said == SILENCE) & (truth == SILENCE)).sum())
         quiet += int((truth == SILENCE).sum())
         quiet_said += int(((said == SILENCE) & known).sum())
+    model.train(training)
     return {
         "phone_accuracy": hits / max(total, 1),
         "silence_recall": quiet_hits / max(quiet, 1),
@@ -203,12 +206,17 @@ class Options:
     rate: float = 2e-3
     seed: int = 0
     save_every: int = 100
+    bf16: bool = False
 
 
-def train(corpus: Corpus, out: Path, options: Options, checkpoint: Path) -> dict[str, float]:
+def train(
+    corpus: Corpus, out: Path, options: Options, checkpoint: Path, init: Path | None = None
+) -> dict[str, float]:
     """Train, resuming from ``checkpoint`` where it exists; writes ``out`` and returns dev metrics."""
     torch.manual_seed(options.seed)
     model, side = AcousticModel(MEL.bands), _SideHead()
+    if init is not None:
+        model.load_state_dict({name: value.float() for name, value in load_weights(init).items()})
     parameters = [*model.parameters(), *side.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     first = _resume(checkpoint, model, side, optimiser)
@@ -219,7 +227,8 @@ def train(corpus: Corpus, out: Path, options: Options, checkpoint: Path) -> dict
         rise, fall = min(1.0, (step + 1) / 100), 0.5 * (1 + math.cos(math.pi * step / options.steps))
         for group in optimiser.param_groups:
             group["lr"] = options.rate * rise * max(fall, 0.01)
-        loss, phone = _loss(model, side, sampler(step))
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bf16):
+            loss, phone = _loss(model, side, sampler(step))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -277,12 +286,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Options.steps)
     parser.add_argument("--batch", type=int, default=Options.batch)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="weights to start from (a first, shorter training)")
+    parser.add_argument("--bf16", action="store_true", help="mixed precision, faster on CPUs with AMX")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    options = Options(steps=given.steps, batch=given.batch, seed=given.seed)
+    options = Options(steps=given.steps, batch=given.batch, seed=given.seed, bf16=given.bf16)
     print(
         json.dumps(
-            train(Corpus(given.data), given.out, options, given.checkpoint or given.data / "acoustic.pt")
+            train(
+                Corpus(given.data),
+                given.out,
+                options,
+                given.checkpoint or given.data / "acoustic.pt",
+                given.init,
+            )
         )
     )
 

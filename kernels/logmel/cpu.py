@@ -1,4 +1,4 @@
-"""NumPy and Numba body: a batched real FFT, then each mel filter over the few bins it touches.
+"""SciPy and Numba body: a batched real FFT, then each mel filter over the few bins it touches.
 
 A dense product would waste most of its work and let BLAS choose another order of additions for
 another number of frames; here a frame's result is the same bit for bit however a stream is cut.
@@ -11,6 +11,7 @@ from functools import cache
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import rfft
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -65,6 +66,6 @@ def log_mel(samples: Floats, filters: Floats, window: int, hop: int, fft: int, f
     frames = np.lib.stride_tricks.as_strided(
         samples, (batch, steps, window), (stride[0], hop * stride[1], stride[1]), writeable=False
     )
-    spectrum = np.fft.rfft(frames * hann, n=fft)
+    spectrum = rfft(frames * hann, n=fft)
     _bands(spectrum.reshape(batch * steps, -1), filters, energy, floor, out.reshape(batch * steps, -1))
     return out
