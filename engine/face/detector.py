@@ -109,7 +109,7 @@ class FaceDetector:
 
         ``thorough`` True looks at every view (about 150 ms), False at the picture as a whole (about
         4 ms), None at every view only if the whole shows nothing. Small patches of anything look a
-        little like a face: judge what ``thorough`` finds by its landmarks
+        little like a face: what ``thorough`` finds needs a judge
         (:func:`engine.face.landmarks.find_faces`).
         """
         scale = max(1.0, max(rgb.shape[:2]) / WORKING_SIDE)
@@ -120,8 +120,12 @@ class FaceDetector:
         if thorough is None and len(rows) == 0:
             rows = self._look(rgb, low, True)
         rows[:, 1:] = (rows[:, 1:] + 0.5) * scale - 0.5
-        faces = [Detection(row[1:5], float(row[0]), row[5:].reshape(6, 2)) for row in rows]
-        return sorted(faces, key=lambda face: face.size, reverse=True)
+        return sorted(map(_detection, rows), key=lambda face: face.size, reverse=True)
+
+    def look_again(self, rgb: Bytes, view: Roi) -> Detection | None:
+        """The surest face in a square ``view``, in which it should be upright and about half as large."""
+        rows = np.concatenate([_merge_in_view(run(rgb, view, 0.1)) for run in (self._short, self._full)])
+        return _detection(rows[np.argmax(rows[:, 0])]) if len(rows) else None
 
     def _look(self, rgb: Bytes, low: float, thorough: bool) -> Floats:
         """Sightings in all views, repeats dropped: float32 [K, 17]."""
@@ -132,6 +136,10 @@ class FaceDetector:
             for run in (self._short, self._full)
         ]
         return _drop_repeats(np.concatenate(found))
+
+
+def _detection(row: Floats) -> Detection:
+    return Detection(row[1:5], float(row[0]), row[5:].reshape(6, 2))
 
 
 def _views(height: int, width: int, thorough: bool) -> Iterator[Roi]:

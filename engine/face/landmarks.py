@@ -31,10 +31,28 @@ __all__ = [
     "mouth_opening",
     "roi_from_detection",
     "roi_from_points",
+    "steady_landmarks",
 ]
 
 PRESENT = 0.5
 """A :attr:`Landmarks.score` above this is a face."""
+
+SURE, LESS_SURE = 0.7, 0.5
+"""Detector scores, looking again, that make a face; real ones (photos, paintings, drawings) reach
+0.79, patterns seldom 0.7. The lower one serves pictures in which nothing else is found."""
+
+AGREEMENT = 0.1
+"""Mean distance of eyes, nose and mouth between detector and landmarks that is still one face, in
+sizes of the face; real ones stay under 0.08."""
+
+LOOKS = (
+    (0.0, 0.0, 1.0, 0.0),
+    (0.03, 0.02, 1.06, 0.05),
+    (-0.03, 0.02, 0.95, -0.05),
+    (0.02, -0.03, 0.98, -0.08),
+    (-0.02, -0.03, 1.1, 0.08),
+)
+"""Regions of :func:`steady_landmarks`: shift in x and y (sizes), scale, turn (rad)."""
 
 FACE_SIDE = 192
 FACE_MARGIN = 1.5
@@ -47,23 +65,23 @@ INNER_LIPS = ((82, 87), (13, 14), (312, 317))
 # images after Procrustes alignment; points that neither talk nor frown nor slide along the silhouette.
 _RIGID = np.array(
     [
-        (33, -0.500, 0.028, -0.085),
-        (133, -0.210, 0.007, -0.024),
-        (362, 0.210, 0.007, -0.024),
-        (263, 0.500, 0.028, -0.085),
-        (168, 0.000, 0.063, 0.172),
-        (6, 0.000, -0.033, 0.213),
-        (197, 0.000, -0.121, 0.262),
-        (195, 0.000, -0.202, 0.317),
-        (5, 0.000, -0.289, 0.373),
-        (4, 0.000, -0.391, 0.392),
-        (2, 0.000, -0.523, 0.176),
-        (98, -0.190, -0.488, 0.087),
-        (327, 0.190, -0.488, 0.087),
-        (151, 0.000, 0.445, 0.200),
-        (10, 0.000, 0.635, 0.176),
-        (109, -0.220, 0.630, 0.157),
-        (338, 0.220, 0.630, 0.157),
+        (33, -0.500, 0.035, -0.080),
+        (133, -0.190, 0.006, -0.021),
+        (362, 0.190, 0.006, -0.021),
+        (263, 0.500, 0.035, -0.080),
+        (168, 0.000, 0.057, 0.165),
+        (6, 0.000, -0.038, 0.204),
+        (197, 0.000, -0.122, 0.251),
+        (195, 0.000, -0.200, 0.303),
+        (5, 0.000, -0.283, 0.357),
+        (4, 0.000, -0.381, 0.375),
+        (2, 0.000, -0.503, 0.168),
+        (98, -0.188, -0.470, 0.083),
+        (327, 0.188, -0.470, 0.083),
+        (151, 0.000, 0.428, 0.192),
+        (10, 0.000, 0.609, 0.168),
+        (109, -0.213, 0.605, 0.150),
+        (338, 0.213, 0.605, 0.150),
     ]
 )
 RIGID_POINTS = _RIGID[:, 0].astype(np.int64)
@@ -158,16 +176,47 @@ def find_faces(
 ) -> list[Landmarks]:
     """Every face of a photo, the largest first; empty if there is none.
 
-    Looks harder (lower threshold, tiles, margins) when the first look shows nothing; the landmark
-    network judges what is a face.
+    Looks harder (lower threshold, tiles, a margin) when the first look shows nothing. Both networks
+    alone call almost anything a face that they are shown as one; what counts is that, looking again at
+    what the landmarks say is the face, the detector is sure of it (:data:`SURE`) and sees eyes, nose
+    and mouth where the landmarks are (:data:`AGREEMENT`).
     """
     detector, model = detector or FaceDetector(), model or LandmarkModel()
-    for low, thorough in ((0.5, False), (0.25, True)):
+    for low, thorough, sure in ((0.5, False, SURE), (0.25, True, LESS_SURE)):
         found = [model(rgb, roi_from_detection(d), passes=3) for d in detector.detect(rgb, low, thorough)]
-        faces = _distinct([face for face in found if face.score >= PRESENT])
+        faces = _distinct([face for face in found if _is_face(rgb, face, detector, sure)])
         if faces:
-            return faces
+            return [steady_landmarks(rgb, roi_from_points(face.points), model) for face in faces]
     return []
+
+
+def steady_landmarks(rgb: Bytes, roi: Roi, model: LandmarkModel | None = None) -> Landmarks:
+    """Landmarks of a photo averaged over five slightly different regions around ``roi``.
+
+    One look scatters by 0.7 % of the inter-ocular distance with the exact choice of the region, the
+    mean of five by 0.4 %.
+    """
+    model = model or LandmarkModel()
+    looks = [
+        model(rgb, Roi(roi.x + dx * roi.size, roi.y + dy * roi.size, scale * roi.size, roi.angle + turn))
+        for dx, dy, scale, turn in LOOKS
+    ]
+    return Landmarks(
+        np.mean([look.points for look in looks], axis=0),
+        np.mean([look.depth for look in looks], axis=0),
+        float(np.mean([look.score for look in looks])),
+    )
+
+
+def _is_face(rgb: Bytes, face: Landmarks, detector: FaceDetector, sure: float) -> bool:
+    """Whether the detector confirms what the landmarks say."""
+    roi, points = roi_from_points(face.points), face.points
+    again = detector.look_again(rgb, Roi(roi.x, roi.y, 1.4 * roi.size, roi.angle))
+    if face.score < PRESENT or again is None or again.score < sure:
+        return False
+    same = np.array([points[468], points[473], points[4], (points[13] + points[14]) / 2])
+    apart = np.linalg.norm(again.keypoints[:4] - same, axis=1).mean()
+    return bool(apart < AGREEMENT * again.size)
 
 
 def _distinct(faces: list[Landmarks]) -> list[Landmarks]:
