@@ -85,7 +85,7 @@ def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budge
     return budget
 
 
-def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 60, warm: int = 10) -> Histogram:
+def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 50, warm: int = 10) -> Histogram:
     """Time in ms of single-frame steps (I420 included) on noise, after ``warm`` steps that do not count."""
     state = pipeline.init_state(1, cond.row(0))
     noise = np.random.default_rng(0)
@@ -95,9 +95,9 @@ def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 60, warm: int 
             start, end = (math.ceil(m * pipeline.samples_per_frame) for m in (n, n + 1))
             samples = torch.from_numpy(0.1 * noise.standard_normal((1, end - start), np.float32))
             began = time.perf_counter_ns()
-            frames = pipeline.step(AudioChunk(start, samples), state)
-            if frames.format is PixelFormat.RGB:
-                for picture in frames.data[0]:
+            drawn = pipeline.step(AudioChunk(start, samples), state)
+            if drawn.format is PixelFormat.RGB:
+                for picture in drawn.data[0]:
                     rgb_to_i420(picture.cpu().numpy())
             if n >= warm:
                 result.add((time.perf_counter_ns() - began) / 1e6)

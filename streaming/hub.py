@@ -57,8 +57,8 @@ def make_cond(identity: Any, seed: int) -> Cond:
     return Cond(seed=torch.tensor([seed]), rest=row[None], identity=(identity,))
 
 
-def _promise(pipeline: Pipeline, cond: Cond, budget_ms: float, rounds: int = 3) -> Budget:
-    """Measure and plan; a refusal stands only after three rounds (another program may have been busy)."""
+def _promise(pipeline: Pipeline, cond: Cond, budget_ms: float, rounds: int = 6) -> Budget:
+    """Measure and plan; a refusal stands only after all rounds (another program may have been busy)."""
     best = math.inf
     for attempt in range(rounds):
         best = min(best, measure_compute(pipeline, cond).quantiles().p99)

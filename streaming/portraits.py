@@ -35,14 +35,16 @@ def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> An
         InputError: not an image, no face, several faces, a damaged package; the message says what to do.
         AssetError: face-model files are missing.
     """
-    from engine.face.avatar import load_avatar
     from engine.face.image import load_image
-    from engine.face.portrait import analyse_portrait
 
     if not getattr(pipeline.animator, "needs_portrait", True):
         return None
     if path.suffix == ".avatar":
+        from engine.face.avatar import load_avatar
+
         return load_avatar(path).identity
+    from engine.face.portrait import analyse_portrait
+
     return prepare_identity(pipeline, analyse_portrait(load_image(path), face))
 
 
@@ -164,10 +166,11 @@ def _suffix(filename: str) -> str:
 
 def _pictures(path: Path) -> tuple[bytes, bytes]:
     """JPEG thumbnail (square) and still (at most 1024 px) of a photo or an .avatar package."""
-    from engine.face.avatar import load_avatar
     from engine.face.image import load_image
 
     if path.suffix == ".avatar":
+        from engine.face.avatar import load_avatar
+
         rgb = np.asarray(load_avatar(path).portrait.picture.rgb)
     else:
         rgb = load_image(path).rgb

@@ -166,15 +166,17 @@ class OpusMonoEncoder(Encoder):
 
 
 class ImmediateBuffer(JitterBuffer):
-    """Hands on each audio packet at once; what comes out of order is lost.
+    """Hands on each audio packet at once, each picture with its last packet; out-of-order ones are lost.
 
     The time line settles jitter itself, within the session's budget: a second buffer in front of it
-    would only add delay.
+    would only add delay (aiortc's holds audio for 80 ms, and a picture until the next one begins).
     """
 
-    def __init__(self) -> None:
-        super().__init__(capacity=16)
+    def __init__(self, is_video: bool = False) -> None:
+        super().__init__(capacity=16, is_video=is_video)
         self._last: int | None = None
+        self._parts: list[bytes] = []
+        self._broken = False
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         step = 1 if self._last is None else (packet.sequence_number - self._last) & 0xFFFF
@@ -182,7 +184,16 @@ class ImmediateBuffer(JitterBuffer):
             return False, None
         self._last = packet.sequence_number
         data: bytes = packet._data  # type: ignore[attr-defined]
-        return False, (JitterFrame(data, packet.timestamp) if data else None)
+        if not self._is_video:
+            return False, (JitterFrame(data, packet.timestamp) if data else None)
+        self._broken = self._broken or step != 1
+        self._parts.append(data)
+        if not packet.marker:
+            return False, None
+        picture, whole = b"".join(self._parts), not self._broken
+        self._parts, self._broken = [], False
+        # A picture with a hole asks the sender for a key frame instead of being shown.
+        return (False, JitterFrame(picture, packet.timestamp)) if whole else (True, None)
 
 
 def _replace(owner: object, attribute: str, value: object) -> None:
@@ -203,5 +214,6 @@ def install_encoder(sender: RTCRtpSender, encoder: Encoder) -> None:
 
 
 def install_immediate_buffer(receiver: RTCRtpReceiver) -> None:
-    """Let an audio ``receiver`` hand on packets at once. Raises BackendError as above."""
-    _replace(receiver, "_RTCRtpReceiver__jitter_buffer", ImmediateBuffer())
+    """Let ``receiver`` hand on what it receives at once. Raises BackendError as above."""
+    is_video = getattr(receiver, "_RTCRtpReceiver__kind", "audio") == "video"
+    _replace(receiver, "_RTCRtpReceiver__jitter_buffer", ImmediateBuffer(is_video))

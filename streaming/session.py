@@ -169,6 +169,13 @@ class Session:
         former, self.source = self.source, source
         await former.close()
 
+    @property
+    def clock(self) -> SampleClock:
+        """When each sample arrives. Raises StreamError before the start."""
+        if self._time is None:
+            raise StreamError(f"session {self.name} has not started")
+        return self._time
+
     def live_source(self, name: str) -> LiveSource:
         """A source for audio that arrives in real time, settled to this session's clock."""
         # Audio that comes later than this would miss its own deadline anyway.

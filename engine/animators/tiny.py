@@ -31,6 +31,9 @@ class TinyAnimator:
         pixels: layout of the frames it returns.
     """
 
+    needs_portrait = False
+    """Callers need not analyse a photo for this animator."""
+
     def __init__(self, size: int = 64, pixels: PixelFormat = PixelFormat.RGB) -> None:
         if size % 2 or size < 16:
             raise ConfigError(f"the picture must have an even size of at least 16 pixels, got {size}")

@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -82,7 +83,8 @@ class Mp4Writer:
     def audio(self, samples: NDArray[np.float32]) -> None:
         """Samples [N] at 48 kHz that continue the audio."""
         self._pending = np.concatenate([self._pending, samples])
-        while self._pending.size >= _AAC_FRAME:
+        # All streams must be known before the first packet is written.
+        while self._video is not None and self._pending.size >= _AAC_FRAME:
             block, self._pending = self._pending[:_AAC_FRAME], self._pending[_AAC_FRAME:]
             self._encode_audio(block)
 
@@ -147,23 +149,41 @@ class Mp4Sink:
         self._frame_rate = frame_rate
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(maxsize=200)
         self._first: int | None = None
+        self._before: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=4)
+        self._written = 0
         self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._thread.start()
 
     def video(self, frame: int, picture: Picture) -> None:
         if self._first is None:
             self._first = frame
+            for packet, samples in self._before:
+                self._put_audio(packet, samples)
+            self._before.clear()
         first = self._first
         self._put(lambda: self._writer.video(frame - first, picture))
 
     def audio(self, packet: int, samples: NDArray[np.float32]) -> None:
-        # The file starts with the first picture, to the sample.
+        # The file starts with the first picture, to the sample; its audio comes a moment earlier.
         if self._first is None:
-            return
-        start = int(self._first * OUT_RATE / self._frame_rate)
-        skip = max(0, start - packet * PACKET)
-        if skip < samples.size:
-            self._put(lambda: self._writer.audio(samples[skip:]))
+            self._before.append((packet, samples))
+        else:
+            self._put_audio(packet, samples)
+
+    def _put_audio(self, packet: int, samples: NDArray[np.float32]) -> None:
+        assert self._first is not None
+        position = packet * PACKET - int(self._first * OUT_RATE / self._frame_rate)
+        self._put(lambda: self._write_audio(position, samples))
+
+    def _write_audio(self, position: int, samples: NDArray[np.float32]) -> None:
+        """Samples that belong at ``position`` of the file; what was lost before them is silence."""
+        if position > self._written:
+            self._writer.audio(np.zeros(position - self._written, np.float32))
+            self._written = position
+        samples = samples[self._written - position :]
+        if samples.size:
+            self._writer.audio(samples)
+            self._written += samples.size
 
     async def close(self) -> None:
         await asyncio.to_thread(self._finish)

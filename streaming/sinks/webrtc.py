@@ -127,6 +127,7 @@ class WebRtcSink:
 
     def __init__(self, name: str, frame_rate: Fraction, on_lost: Callable[[], None] = lambda: None) -> None:
         self.name = name
+        self.frame_rate = frame_rate
         self.video_track = VideoTrack(frame_rate)
         self.audio_track = AudioTrack()
         self._on_lost = on_lost
