@@ -25,6 +25,8 @@ __all__ = [
 MARK_SECONDS = 0.03
 _LOW_HZ, _HIGH_HZ = 1200.0, 4200.0
 _THRESHOLD = 0.55
+
+Floats = NDArray[np.float64]
 GUARD = 80
 """Samples at 16 kHz a listener waits after a mark, to be sure that it saw the peak."""
 
@@ -99,20 +101,40 @@ class MarkListener:
         return peaks[0] - GUARD if peaks else None
 
 
-def match_marks(
-    sent: NDArray[np.float64], heard: NDArray[np.float64], tolerance: float = 0.04
-) -> list[tuple[int, int]]:
-    """Pairs (index in ``sent``, index in ``heard``) of the one delay that explains most of ``heard``.
+def match_marks(sent: Floats, heard: Floats, tolerance: float = 0.02) -> list[tuple[int, int]]:
+    """Pairs (index in ``sent``, index in ``heard``), ascending, of the delay that explains most of ``heard``.
 
-    Both are ascending times in seconds on clocks that may differ by any constant.
+    Both are ascending times in seconds on clocks that differ by any constant; the delay may wander
+    slowly, by less than ``tolerance`` between neighbouring marks.
     """
-    best: list[tuple[int, int]] = []
     if not sent.size or not heard.size:
-        return best
-    for anchor in range(min(heard.size, 8)):
-        for lag in heard[anchor] - sent:
-            nearest = np.abs(heard[:, None] - sent[None, :] - lag)
-            pairs = [(int(j), i) for i, j in enumerate(nearest.argmin(axis=1)) if nearest[i, j] <= tolerance]
-            if len(pairs) > len(best):
-                best = pairs
-    return best
+        return []
+    anchors = np.linspace(0, heard.size - 1, min(heard.size, 12)).astype(int)
+    lags = (heard[anchors][:, None] - sent[None, :]).ravel()
+    seeds = sorted((_nearest(sent, heard - lag, tolerance) for lag in lags), key=len, reverse=True)
+    found = max((_follow(sent, heard, seed, tolerance) for seed in seeds[:40]), key=len)
+    return sorted((i, j) for j, i in found.items())
+
+
+def _nearest(sent: Floats, times: Floats, tolerance: float) -> dict[int, int]:
+    """index in ``times`` -> index of the nearest of ``sent``, where that is near enough."""
+    right = np.clip(np.searchsorted(sent, times), 1, max(1, sent.size - 1))
+    left = right - 1
+    near = np.where(np.abs(sent[left] - times) <= np.abs(sent[right % sent.size] - times), left, right)
+    near = np.minimum(near, sent.size - 1)
+    return {int(j): int(near[j]) for j in np.flatnonzero(np.abs(sent[near] - times) <= tolerance)}
+
+
+def _follow(sent: Floats, heard: Floats, pairs: dict[int, int], tolerance: float) -> dict[int, int]:
+    """Extend ``pairs`` forward and back, each mark expected at its neighbour's delay."""
+    found = dict(pairs)
+    for order in (range(heard.size), range(heard.size - 1, -1, -1)):
+        lag: float | None = None
+        for j in order:
+            if j not in found and lag is not None:
+                near = _nearest(sent, heard[j : j + 1] - lag, tolerance)
+                if near and near[0] not in found.values():
+                    found[j] = near[0]
+            if j in found:
+                lag = float(heard[j] - sent[found[j]])
+    return found

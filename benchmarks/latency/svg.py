@@ -154,7 +154,7 @@ def timeline(
         )
     if len(series) > 1:
         for i, (name, _, _) in enumerate(series):
-            x = _LEFT + 8 + 210 * i
+            x = _LEFT + 80 + 210 * i
             parts.append(f'<path class="dots s{i} big" d="M{x} {_TOP - 8}h0"/>')
             parts.append(f'<text class="label" x="{x + 9}" y="{_TOP - 4}">{escape(name)}</text>')
     return _svg(label, parts)

@@ -91,3 +91,9 @@ def test_match_finds_the_one_delay_with_losses_and_false_marks() -> None:
 
 def test_match_of_nothing_is_nothing() -> None:
     assert match_marks(np.array([]), np.array([1.0])) == []
+
+
+def test_match_follows_a_delay_that_wanders() -> None:
+    sent = np.array(place_marks(0.0, 30.0, seed=7))
+    heard = sent * 1.01 + 2.0  # 300 ms over the whole run, 5 ms from mark to mark
+    assert match_marks(sent, heard) == [(i, i) for i in range(sent.size)]
