@@ -119,8 +119,8 @@ def fit_eyes(crop: Bytes, landmarks: Float) -> tuple[EyeFit, EyeFit]:
         origin, size = _region(crop, outline, width)
         reliable = _believable(outline, iris, radius, width, height, contrast)
         fits.append(EyeFit(outline, iris, radius, width, reliable, origin, size, 4 if width < 80 else 2))
-    dark = [_dark_white(crop, fit) for fit in fits]
-    together = all(fit.reliable for fit in fits) and min(dark) < 0.4 and max(dark) < 0.75
+    mixed = [_iris_in_white(crop, fit) for fit in fits]
+    together = all(fit.reliable for fit in fits) and min(mixed) < 0.35 and max(mixed) < 0.7
     first, second = (replace(fit, reliable=together) for fit in fits)
     return first, second
 
@@ -181,7 +181,8 @@ def _rim_step(grey: Float, outline: Float, centre: Float, radius: float, ray: Fl
     counts = seen[:half].sum(), seen[half:].sum()
     if min(counts) < 3:
         return float(step[seen].mean()) * 0.5 if seen.any() else 0.0
-    return float(0.5 * (step[:half][seen[:half]].mean() + step[half:][seen[half:]].mean()))
+    left, right = float(step[:half][seen[:half]].mean()), float(step[half:][seen[half:]].mean())
+    return 0.7 * min(left, right) + 0.3 * max(left, right)
 
 
 def _sample(grey: Float, points: Float) -> Float:
@@ -211,19 +212,22 @@ def _believable(
         width > 13.0
         and 0.13 < radius / width < 0.36
         and height / width > 0.15
-        and contrast > 9.0
+        and contrast > 18.0
         and _inside(outline, iris[None])[0]
     )
 
 
-def _dark_white(crop: Bytes, fit: EyeFit) -> float:
-    """Share of the would-be white that is as dark as the iris: high for tall drawn irises."""
-    photo = fit.magnify(crop).min(-1)
+def _iris_in_white(crop: Bytes, fit: EyeFit) -> float:
+    """Share of the would-be white that looks like iris: high for tall drawn irises and bad fits."""
+    photo = fit.magnify(crop)
     polar = fit.polar()
     _, distance = fit.opening()
-    white = (polar > 1.25) & (polar < 1.9) & (distance > 0.08 * fit.width)
-    iris = (polar < 0.95) & (distance > 0.03 * fit.width)
-    if white.sum() < 30 or iris.sum() < 30:
+    white = photo[(polar > 1.25) & (polar < 1.9) & (distance > 0.08 * fit.width)]
+    iris = photo[(polar < 0.95) & (distance > 0.03 * fit.width)]
+    if len(white) < 30 or len(iris) < 30:
         return 1.0
-    dark, bright = float(np.median(photo[iris])), float(np.quantile(photo[white], 0.8))
-    return float((photo[white] < dark + 0.35 * (bright - dark)).mean())
+    brightness = white.mean(-1)
+    bright = np.median(white[brightness >= np.quantile(brightness, 0.7)], 0)
+    axis = np.median(iris, 0) - bright
+    share = (white - bright) @ axis / max(float(axis @ axis), 1.0)
+    return float((share > 0.55).mean())

@@ -1,0 +1,188 @@
+"""The mouth interior: socket, gums, tongue and teeth of the face basis, lit and coloured to the photo.
+
+Nothing of this can be seen in most photos, so its colours come from what can: tongue and gums from
+the lips, teeth from the whites of the eyes and the skin's tint. Light falls off towards the throat
+and under the lips (distance to the inner-lip contour), everything is a little wet. Where the photo
+itself shows the inside, those pixels are projected onto the geometry and travel with it: upper teeth
+with the skull, lower teeth and tongue with the jaw.
+
+The face mesh is painted afterwards, so the lips cut this layer off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.animators.mesh.eyefit import smoothstep
+from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
+from engine.animators.mesh.mouthcolour import mouth_colours, vertex_colours
+from engine.animators.mesh.mouthlight import LipLine, light_interior
+from engine.animators.mesh.mouthphoto import photo_weight
+from engine.face.basis import FaceBasis
+from engine.face.residual import INNER_LIPS
+from kernels.raster import Canvas, draw_coloured, draw_textured
+
+__all__ = ["MouthLayer"]
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int32]
+
+_PARTS = ("socket", "gums", "tongue", "teeth_upper", "teeth_lower")
+_CLOSED_PX = 0.25  # lips closer than this hide everything
+_NEARER_CM = 0.03  # the photo's pixels lie this much in front of the model's
+
+
+class MouthLayer:
+    """Draws the mouth interior; see :class:`~engine.animators.mesh.layers.Layer`.
+
+    ``draw`` takes ``part`` 0 for the interior (before the face) and 1 for the dark seam between
+    sealed lips (after the face), which a photo of an open mouth does not have.
+    """
+
+    @classmethod
+    def prepare(cls, source: SourceGeometry) -> Arrays:
+        """Colours per vertex, the photo's own interior and its weights."""
+        basis = source.basis
+        colours = mouth_colours(source)
+        vertices, _ = _interior(basis)
+        base, gloss = vertex_colours(basis, colours)
+        lips = LipLine.of(source.landmarks[INNER_LIPS], source.projected[vertices, 2], source.pixels_per_cm)
+        light = np.empty((len(vertices), 4), np.float32)
+        light_interior(
+            source.projected[vertices], source.normals[vertices], base[vertices], gloss[vertices],
+            colours.direction, *lips.arrays(), light,
+        )  # fmt: skip
+        weight = photo_weight(source, vertices)
+        return {
+            "base": base[vertices],
+            "gloss": gloss[vertices],
+            "weight": weight,
+            "pixels": np.ascontiguousarray(source.projected[vertices, :2], np.float32),
+            "rest_light": light[:, 3].copy(),
+            "direction": colours.direction,
+            "dark": colours.dark,
+            "seam": colours.seam,
+            "lips": np.ascontiguousarray(source.landmarks[INNER_LIPS], np.float32),
+            **_photo_window(source),
+        }
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.generic]], basis: FaceBasis) -> None:
+        def real(name: str) -> Float:
+            return np.ascontiguousarray(arrays[name], np.float32)
+
+        self._vertices, triangles = _interior(basis)
+        self._socket, self._solid = triangles
+        self._base, self._gloss, self._weight = real("base"), real("gloss"), real("weight")
+        self._direction, self._dark, self._seam = real("direction"), real("dark"), real("seam")
+        self._rest_light, self._rest_lips = real("rest_light"), real("lips")
+        self._photo = np.ascontiguousarray(arrays["photo"], np.uint8)
+        self._uv = np.ascontiguousarray(real("pixels") - real("photo_origin"), np.float32)
+        solid = np.concatenate([self._socket, self._solid])
+        self._seen = np.ascontiguousarray(solid[(self._weight[solid] > 0.0).any(1)])
+
+    def draw(self, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
+        """Paint the interior (``part`` 0) or the seam (``part`` 1) into ``canvas``."""
+        lips = np.ascontiguousarray(frame.landmarks[INNER_LIPS], np.float32)
+        gap = float((lips[1, :, 1] - lips[0, :, 1]).max())
+        moved = float(np.abs(lips - self._rest_lips).max())
+        presence = float(smoothstep(0.02, 0.4, np.float32(moved)))
+        if part == 1:
+            self._draw_seam(canvas, lips, gap, frame)
+        elif gap > _CLOSED_PX and presence > 0.0:
+            before = canvas.pixels.copy() if presence < 1.0 else None
+            self._draw_interior(canvas, frame, lips)
+            if before is not None:
+                canvas.pixels[:] = before + presence * (canvas.pixels - before)
+
+    def _draw_interior(self, canvas: Canvas, frame: FrameGeometry, lips: Float) -> None:
+        xyz = frame.projected[self._vertices]
+        line = LipLine.of(lips, xyz[:, 2], frame.pixels_per_cm)
+        rgba = np.empty((len(xyz), 4), np.float32)
+        light_interior(
+            xyz, frame.normals[self._vertices], self._base, self._gloss, self._direction, *line.arrays(), rgba
+        )
+        light = rgba[:, 3].copy()
+        rgba[:, 3] = 1.0
+        self._draw_throat(canvas, lips)
+        draw_coloured(canvas, xyz, self._socket, rgba, test=True, write=False, cull=True)
+        draw_coloured(canvas, xyz, self._solid, rgba, cull=True)
+        if len(self._seen):
+            xyz[:, 2] -= _NEARER_CM
+            change = np.clip(light / np.maximum(self._rest_light, 0.02), 0.25, 1.25)
+            shade = np.repeat(change[:, None], 3, 1).astype(np.float32)
+            draw_textured(
+                canvas, xyz, self._seen, self._photo, self._uv, self._weight, shade, write=False, cull=True
+            )
+
+    def _draw_throat(self, canvas: Canvas, lips: Float) -> None:
+        """The opening itself, dark: whatever the geometry leaves uncovered."""
+        outline = np.concatenate([lips[0], lips[1, -2:0:-1]])
+        middle = outline.mean(0)
+        outward = outline - middle
+        outline = outline + outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-3)
+        xyz = np.zeros((len(outline) + 1, 3), np.float32)
+        xyz[0, :2], xyz[1:, :2] = middle, outline
+        rgba = np.ones((len(xyz), 4), np.float32)
+        rgba[:, :3] = self._dark
+        draw_coloured(canvas, xyz, _fan(len(outline)), rgba, test=False, write=False)
+
+    def _draw_seam(self, canvas: Canvas, lips: Float, gap: float, frame: FrameGeometry) -> None:
+        """A soft dark line where lips that were open in the photo now touch."""
+        strength = float(self._seam[3]) * float(smoothstep(0.12, 0.02, np.float32(gap / frame.pixels_per_cm)))
+        if strength < 0.02:
+            return
+        middle = lips.mean(0)
+        half = 0.055 * frame.pixels_per_cm
+        count = len(middle)
+        taper = np.sin(np.linspace(0, np.pi, count)).astype(np.float32) ** 0.5
+        xyz = np.zeros((3 * count, 3), np.float32)
+        rgba = np.zeros((3 * count, 4), np.float32)
+        for row, offset in enumerate((-1.0, 0.0, 1.0)):
+            part = slice(row * count, (row + 1) * count)
+            xyz[part, :2] = middle
+            xyz[part, 1] += offset * half * (0.4 + 0.6 * taper)
+            rgba[part, 3] = strength * taper if row == 1 else 0.0
+        rgba[:, :3] = self._seam[:3]
+        draw_coloured(canvas, xyz, _strip(count), rgba, test=False, write=False)
+
+
+def _interior(basis: FaceBasis) -> tuple[Int, tuple[Int, Int]]:
+    """Interior vertices [N] of the basis, and triangles over them: (socket, all solids)."""
+    start, stop = basis.part("socket").start, basis.part("teeth_lower").stop
+    socket = basis.triangles_of("socket")
+    solid = basis.triangles_of(*_PARTS[1:])
+    inside = [t[((t >= start) & (t < stop)).all(1)] - start for t in (socket, solid)]
+    first, second = (np.ascontiguousarray(t, np.int32) for t in inside)
+    return np.arange(start, stop, dtype=np.int32), (first, second)
+
+
+def _photo_window(source: SourceGeometry) -> Arrays:
+    """The photo around the lips as a texture, and the crop pixel of its first texel."""
+    points = source.landmarks[INNER_LIPS].reshape(-1, 2)
+    size = source.crop.shape[0]
+    low = np.clip(np.floor(points.min(0)).astype(int) - 4, 0, size - 8)
+    high = np.clip(np.ceil(points.max(0)).astype(int) + 5, low + 8, size)
+    window = source.crop[low[1] : high[1], low[0] : high[0]]
+    photo = np.dstack([window, np.full(window.shape[:2], 255, np.uint8)])
+    return {"photo": np.ascontiguousarray(photo), "photo_origin": low.astype(np.float32)}
+
+
+def _fan(count: int) -> Int:
+    """Triangles from vertex 0 to a closed ring of ``count`` vertices behind it."""
+    k = np.arange(count, dtype=np.int32)
+    return np.ascontiguousarray(np.stack([np.zeros_like(k), 1 + k, 1 + (k + 1) % count], 1), np.int32)
+
+
+def _strip(count: int) -> Int:
+    """Triangles of a ribbon of three rows with ``count`` vertices each."""
+    k = np.arange(count - 1, dtype=np.int32)
+    rows = [
+        np.concatenate(
+            [np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)]
+        ) + row * count
+        for row in (0, 1)
+    ]  # fmt: skip
+    return np.ascontiguousarray(np.concatenate(rows), np.int32)

@@ -1,0 +1,105 @@
+"""Light inside the mouth: what the lips let in, per vertex. Numba, one thread, no GIL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LipLine", "light_interior"]
+
+Float = NDArray[np.float32]
+
+_BINS = 48
+
+
+@dataclass(frozen=True)
+class LipLine:
+    """The inner-lip contour as two heights over x, so that a vertex finds its lips in one step."""
+
+    top: Float
+    """[48] crop y of the upper lip's edge at regular x from ``left`` to ``right``"""
+    bottom: Float
+    left: float
+    right: float
+    depth: float
+    """camera distance of the teeth's front, cm"""
+    pixels_per_cm: float
+
+    @staticmethod
+    def of(lips: Float, depths: Float, pixels_per_cm: float) -> LipLine:
+        """From inner lips [2, 11, 2] (upper, lower; corner to corner) and interior ``depths`` [N]."""
+        left = float(min(lips[0, 0, 0], lips[1, 0, 0]))
+        right = max(float(max(lips[0, -1, 0], lips[1, -1, 0])), left + 1.0)
+        x = np.linspace(left, right, _BINS)
+        upper, lower = (row[np.argsort(row[:, 0])] for row in lips)
+        top = np.interp(x, upper[:, 0], upper[:, 1]).astype(np.float32)
+        bottom = np.interp(x, lower[:, 0], lower[:, 1]).astype(np.float32)
+        return LipLine(top, bottom, left, right, float(depths.min()), pixels_per_cm)
+
+    def arrays(self) -> tuple[Float, Float, float, float, float, float]:
+        """The arguments of :func:`light_interior`."""
+        return self.top, self.bottom, self.left, self.right, self.depth, self.pixels_per_cm
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def light_interior(
+    xyz: Float,
+    normals: Float,
+    base: Float,
+    gloss: Float,
+    direction: Float,
+    top: Float,
+    bottom: Float,
+    left: float,
+    right: float,
+    depth: float,
+    per_cm: float,
+    out: Float,
+) -> None:
+    """Colour of every interior vertex.
+
+    1. ``xyz`` [N, 3] crop px and camera distance, ``normals`` [N, 3] camera space.
+    2. ``base`` [N, 3] colour 0..255 in full light, ``gloss`` [N, 3]: strength of the highlight,
+       its exponent, and how fast light falls with depth (1/cm).
+    3. ``direction`` [3] unit vector to the light, then the lip line.
+    4. ``out`` [N, 4]: colour 0..255 and the light 0..1 that reached the vertex.
+    """
+    bins = top.shape[0]
+    inv = (bins - 1) / max(right - left, 1e-3)
+    lx, ly, lz = direction[0], direction[1], direction[2]
+    # Half vector between light and viewer (0, 0, 1), for the wet highlights.
+    hz = lz + 1.0
+    hl = 1.0 / math.sqrt(lx * lx + ly * ly + hz * hz)
+    for i in range(xyz.shape[0]):
+        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+        t = min(max((x - left) * inv, 0.0), bins - 1.001)
+        k = int(t)
+        f = t - k
+        upper = top[k] + f * (top[k + 1] - top[k])
+        lower = bottom[k] + f * (bottom[k + 1] - bottom[k])
+        below = max((y - upper) / per_cm, 0.0)
+        above = max((lower - y) / per_cm, 0.0)
+        aside = max(min(x - left, right - x) / per_cm, 0.0)
+        # Lips shade what is close behind them, the upper one most; corners are dark.
+        light = 1.0 - 0.50 * math.exp(-below * 4.5)
+        light *= 1.0 - 0.25 * math.exp(-above * 4.0)
+        light *= 1.0 - 0.70 * math.exp(-aside * 1.9)
+        # A slit lets no light in.
+        gap = min(max((lower - upper) / per_cm / 0.55, 0.0), 1.0)
+        light *= 0.22 + 0.78 * gap * (2.0 - gap)
+        behind = max(z - depth - 0.35, 0.0)
+        light *= 0.05 + 0.95 * math.exp(-behind * gloss[i, 2])
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        lambert = max(nx * lx + ny * ly + nz * lz, 0.0)
+        diffuse = light * (0.50 + 0.52 * lambert)
+        half = max((nx * lx + ny * ly + nz * hz) * hl, 0.0)
+        shine = 255.0 * gloss[i, 0] * light * half ** gloss[i, 1]
+        # Light that has bounced off lips and gums is red: dark places lose green and blue first.
+        out[i, 0] = base[i, 0] * diffuse**0.92 + shine
+        out[i, 1] = base[i, 1] * diffuse**1.04 + shine
+        out[i, 2] = base[i, 2] * diffuse**1.07 + shine
+        out[i, 3] = light
