@@ -5,6 +5,7 @@ Knows nothing about faces. Pillow decodes; nothing is trusted before its size ha
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Picture:
     """file name"""
     original_size: tuple[int, int] = (0, 0)
     """(width, height) in the file, after its orientation was applied"""
+    sha256: str = ""
+    """of the file, hexadecimal"""
 
     @property
     def width(self) -> int:
@@ -118,16 +121,18 @@ def _decode(data: bytes, name: str) -> Picture:
         turned = upright.size[0] != image.size[0]
         colour, alpha = _to_rgb(upright)
     colour, alpha = _limit(colour, alpha)
-    rgb = np.array(colour)
     original = (full[1], full[0]) if turned else full
-    if alpha is None:
-        return Picture(rgb, None, name, original)
-    opacity = np.array(alpha)
-    if opacity.min() == 255:
-        return Picture(rgb, None, name, original)
+    return Picture(*_composite(np.array(colour), alpha), name, original, hashlib.sha256(data).hexdigest())
+
+
+def _composite(rgb: Bytes, alpha: Image.Image | None) -> tuple[Bytes, Bytes | None]:
+    """``rgb`` on the background where it is transparent, and the opacity unless all is opaque."""
+    opacity = None if alpha is None else np.array(alpha)
+    if opacity is None or opacity.min() == 255:
+        return rgb, None
     weight = opacity[..., None].astype(np.float32) / 255
     blended = rgb * weight + np.array(BACKGROUND, np.float32) * (1 - weight)
-    return Picture(np.rint(blended).astype(np.uint8), opacity, name, original)
+    return np.rint(blended).astype(np.uint8), opacity
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
