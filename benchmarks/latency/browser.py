@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +46,19 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def open_browser(extra: list[str] | None = None) -> Iterator[Browser]:
-    """A headless Chromium through Playwright. AssetError where either is missing."""
+def open_browser(extra: Sequence[str] = (), without: Sequence[str] = ()) -> Iterator[Browser]:
+    """A headless Chromium through Playwright, with :data:`CHROMIUM_FLAGS` plus and minus some.
+
+    Raises:
+        AssetError: Playwright or Chromium is missing.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise AssetError("Playwright is missing; pip install 'visavis[test]' or use --engine-only") from error
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path(), args=CHROMIUM_FLAGS + (extra or [])
-        )
+        flags = [flag for flag in CHROMIUM_FLAGS if flag not in without]
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=[*flags, *extra])
         try:
             yield browser
         finally:
