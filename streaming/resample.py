@@ -40,7 +40,7 @@ class ToMono48:
         self._rate, self._layout, self._format = rate, layout, sample_format
         self._frame_class: Any = av.AudioFrame
         self._plain = rate == OUT_RATE and layout == "mono" and sample_format == "flt"
-        self._resampler: Any = av.AudioResampler(format="flt", layout="mono", rate=OUT_RATE)
+        self._resampler: Any = av.AudioResampler(format="fltp", layout=layout, rate=OUT_RATE)
 
     def __call__(self, samples: NDArray[Any]) -> Samples:
         """``samples`` [N] (mono) or interleaved [N * channels]; returns what is ready, [M]."""
@@ -62,7 +62,8 @@ class ToMono48:
 
     @staticmethod
     def _join(frames: list[Any]) -> Samples:
-        parts = [frame.to_ndarray()[0] for frame in frames]
+        # The mean of the channels: the library's own down-mix would make equal channels louder.
+        parts = [frame.to_ndarray().mean(axis=0) for frame in frames]
         return np.concatenate(parts).astype(np.float32, copy=False) if parts else np.zeros(0, np.float32)
 
 

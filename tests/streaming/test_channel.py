@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.errors import StreamError
+from streaming.channel import AudioBlock, AudioChannel, FrameChannel
+
+
+def block(frame: int) -> AudioBlock:
+    return AudioBlock(frame, 640 * frame, np.zeros(640, np.float32), (1.0,))
+
+
+def picture(value: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    return np.full((3, 2), value, np.uint8)
+
+
+def test_audio_keeps_the_newest_and_tells_about_a_loss() -> None:
+    channel = AudioChannel(capacity=2)
+    assert channel.put(block(0))
+    assert channel.put(block(1))
+    assert not channel.put(block(2))
+    got = [channel.get(), channel.get(), channel.get()]
+    assert [b.frame if b else None for b in got] == [1, 2, None]
+
+
+def test_frames_that_are_late_are_dropped_and_counted() -> None:
+    channel = FrameChannel()
+    for n in (3, 4, 6):
+        channel.put(n, picture(n))
+    taken, late = channel.take(4)
+    assert taken is not None
+    assert (taken[0, 0], late) == (4, 1)
+    assert channel.take(5) == (None, 0)
+    taken, late = channel.take(6)
+    assert taken is not None
+    assert late == 0
+
+
+def test_frames_never_pile_up() -> None:
+    channel = FrameChannel(capacity=4)
+    for n in range(1000):
+        channel.put(n, picture(n % 256))
+    assert len(channel) == 4
+
+
+@pytest.mark.parametrize("channel", [AudioChannel(), FrameChannel()])
+def test_both_ends_see_why_a_channel_closed(channel: AudioChannel | FrameChannel) -> None:
+    channel.close(ValueError("first"))
+    channel.close(ValueError("second"))
+    with pytest.raises(StreamError) as seen:
+        channel.check()
+    assert str(seen.value.__cause__) == "first"
+    with pytest.raises(StreamError):
+        channel.take(0) if isinstance(channel, FrameChannel) else channel.get()
+    with pytest.raises(StreamError):
+        channel.put(0, picture(0)) if isinstance(channel, FrameChannel) else channel.put(block(0))
