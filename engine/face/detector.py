@@ -25,6 +25,9 @@ __all__ = ["Detection", "FaceDetector"]
 WORKING_SIDE = 1280
 """Larger pictures are searched at this size: a face under 1/50 of the picture is no portrait."""
 
+SMALLEST_TILE = 64
+"""Sides of tiles below this (px) show no face worth animating."""
+
 SAME_FACE_IOU = 0.3
 SAME_FACE_INSIDE = 0.6
 
@@ -108,8 +111,8 @@ class FaceDetector:
         """Faces in ``rgb`` (uint8 [H, W, 3]) with a score above ``low``, the largest first.
 
         ``thorough`` True looks at every view (about 150 ms), False at the picture as a whole (about
-        4 ms), None at every view only if the whole shows nothing. Small patches of anything look a
-        little like a face: what ``thorough`` finds needs a judge
+        4 ms, three times that if it is long), None at every view only if the whole shows nothing.
+        Small patches of anything look a little like a face: what ``thorough`` finds needs a judge
         (:func:`engine.face.landmarks.find_faces`).
         """
         scale = max(1.0, max(rgb.shape[:2]) / WORKING_SIDE)
@@ -143,17 +146,15 @@ def _detection(row: Floats) -> Detection:
 
 
 def _views(height: int, width: int, thorough: bool) -> Iterator[Roi]:
-    """Square views of a picture: all of it, all of it with a margin, overlapping tiles."""
-    whole = float(max(height, width))
+    """Square views: all of the picture; if it is long, also along it; if thorough, margin and tiles."""
+    whole, short = float(max(height, width)), float(min(height, width))
     x, y = (width - 1) / 2, (height - 1) / 2
     yield Roi(x, y, whole)
-    if not thorough:
-        return
-    yield Roi(x, y, 1.6 * whole)
-    short = float(min(height, width))
-    for side in (short, short / 2, short / 3.5):
-        if side == whole or side < 64:
-            continue
+    sides = [short] if whole > 1.5 * short and short >= SMALLEST_TILE else []
+    if thorough:
+        yield Roi(x, y, 1.6 * whole)
+        sides = [side for side in (short, short / 2, short / 3.5) if whole != side >= SMALLEST_TILE]
+    for side in sides:
         for top in _starts(height, side):
             for left in _starts(width, side):
                 yield Roi(left + side / 2 - 0.5, top + side / 2 - 0.5, side)

@@ -283,7 +283,8 @@ def mouth_opening(points: Floats) -> Floats:
     closing one. So the mean head (:data:`RIGID_SHAPE`, outer eye corners 1 apart) is fitted to the
     rigid landmarks of each frame by an affine camera A [2, 3] (least squares; lips, jaw and brows
     have no say), and the gap is divided by the length at which A shows a unit that points down the
-    face, |A e_y|: lips and unit shrink alike under yaw, pitch, roll and scale.
+    face, |A e_y|: lips and unit shrink alike under yaw, pitch, roll and scale. What remains is that the lower
+    lip lies behind the upper one: up to 20 % at 20° of pitch, 5 % at 30° of yaw.
     """
     lips = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in INNER_LIPS]
     rigid = points[:, RIGID_POINTS].astype(np.float64)

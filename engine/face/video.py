@@ -51,16 +51,18 @@ def read_video(path: str | Path, fps: Fraction = FRAME_RATE) -> Iterator[tuple[f
     be decoded.
     """
     count = 0
+    gap = float(1 / fps)
     held: tuple[float, Any] | None = None
     for time, frame in _video_frames(path):
         while held is not None and count / fps - held[0] <= time - count / fps:
             yield float(count / fps), _rgb(held[1])
             count += 1
+        gap = time - held[0] if held is not None else gap
         held = (time, frame)
     if held is None:
         raise InputError(f"{path} has a video track without a single picture; give another file")
-    # The last picture is shown for one frame period of the source; half of it is nearest to it.
-    while float(count / fps) <= held[0] + 0.5 * _duration(held[1]):
+    # The last picture is taken to last as long as the one before; half of that is nearest to it.
+    while float(count / fps) < held[0] + 0.5 * gap:
         yield float(count / fps), _rgb(held[1])
         count += 1
 
@@ -151,11 +153,6 @@ def _video_start(container: Any) -> float | None:
         return None
     stream = container.streams.video[0]
     return float((stream.start_time or 0) * stream.time_base)
-
-
-def _duration(frame: Any) -> float:
-    """How long a frame is shown, s."""
-    return float(frame.duration * frame.time_base) if frame.duration else float(1 / FRAME_RATE)
 
 
 def _rgb(frame: Any) -> Bytes:
