@@ -25,7 +25,7 @@ from engine.animators.mesh.geometry import SparseUnits, pack_units
 from engine.animators.mesh.layers import SourceGeometry
 from kernels.raster import raster_attributes
 
-__all__ = ["CELL", "NODES", "PersonGrid", "head_weight", "prepare_grid"]
+__all__ = ["CELL", "NODES", "PersonGrid", "head_weight", "hold_borders", "prepare_grid", "smoothstep"]
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -35,15 +35,19 @@ NODES = 65
 _MEMBRANE, _BENDING = 0.06, 0.25
 # Steepest usable depth: at the largest yaw, dx/dx = 1 - slope * sin(yaw) must stay positive.
 _MAX_SLOPE = 1.5
+_EAR = np.array([0.0, 1.0, 0.0], np.float32)
+"""The ears' plane, model space."""
 
 
 @dataclass(frozen=True)
 class PersonGrid:
     """``points`` float32 [NODES**2, 3] model space at rest; ``weight`` float32 [NODES**2] share in
-    the head's motion; ``units`` expression units of the nodes."""
+    the head's motion; ``hold`` float32 [NODES**2, 4] see :func:`hold_borders`; ``units`` expression
+    units of the nodes."""
 
     points: Float
     weight: Float
+    hold: Float
     units: SparseUnits
 
 
@@ -85,23 +89,26 @@ def _node_positions() -> Float:
     return np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
 
 
-def _node_depth(source: SourceGeometry) -> Float:
+def _node_depth(source: SourceGeometry, alpha: Float) -> Float:
     """Camera distance (cm) of every node: the head's where it is, continued elsewhere."""
-    size = source.crop.shape[0]
+    size, basis = source.crop.shape[0], source.basis
     depth = np.full((size, size), np.inf, np.float32)
-    distance = np.full((size, size, 1), np.nan, np.float32)
-    skin = source.basis.triangles_of("face", "ear", "neck", "scalp")
-    raster_attributes(distance, depth, source.projected, skin, source.projected[:, 2:].copy(), cull=True)
-    pick = np.minimum(np.arange(NODES) * CELL, size - 1)
-    known = np.isfinite(depth[np.ix_(pick, pick)]).ravel()
-    value = np.where(known, distance[np.ix_(pick, pick)][..., 0].ravel(), 0.0)
-    weight = np.where(known, 0.5, 0.0)
-    # Far from the head everything is as deep as the neck's root: the person's own mean plane.
-    far = float(np.percentile(value[known], 90)) if known.any() else float(source.projected[:, 2].max())
-    value = np.where(known, value, far)
-    weight = np.where(known, weight, 0.002)
+    seen = np.zeros((size, size, 2), np.float32)
+    # Throat, ears and the underside of the jaw lie far behind chin and cheeks; soft slopes down to
+    # them keep the outlines of ear and neck whole.
+    trust = 0.004 + 4.0 * alpha
+    trust[basis.part("scalp")] = 0.2
+    skin = basis.triangles_of("face", "ear", "neck", "scalp")
+    values = np.stack([source.projected[:, 2], trust], 1)
+    raster_attributes(seen, depth, source.projected, skin, values, cull=True)
+    pick = np.ix_(*[np.minimum(np.arange(NODES) * CELL, size - 1)] * 2)
+    known = np.isfinite(depth[pick]).ravel()
+    # Elsewhere the person is as deep as the ears: hair beside the head neither lags nor leads.
+    beside = float(-source.fit.to_camera(_EAR)[2])
+    value = np.where(known, seen[pick][..., 0].ravel(), beside)
+    weight = np.where(known, seen[pick][..., 1].ravel(), 0.004)
     lap = laplacian(NODES)
-    system = _MEMBRANE * lap + _BENDING * (lap @ lap) + sp.diags(weight)
+    system = lap + _BENDING * (lap @ lap) + sp.diags(weight)
     z = sla.spsolve(system.tocsc(), weight * value).reshape(NODES, NODES).astype(np.float32)
     step_cm = CELL / source.pixels_per_cm
     for _ in range(12):
@@ -112,22 +119,34 @@ def _node_depth(source: SourceGeometry) -> Float:
     return np.asarray(z.ravel(), np.float32)
 
 
-def _border_fade(matte: Float) -> Float:
-    """1 where a node may move freely, 0 at borders that cut the person.
+def _border_hold(matte: Float) -> Float:
+    """Share [NODES**2, 4] of a motion away from the left, right, top and bottom border that is held
+    back, 0..1.
 
     Where hair or shoulders run out of the crop there is nothing to pull in from outside, so they
-    stay attached to the border; a border that shows only background needs no such care.
+    stay attached to the border and stretch; a border that shows only background needs no such care.
     """
     size = matte.shape[0]
     xy = _node_positions()
-    fade = np.ones(len(xy), np.float32)
-    edges = ((matte[:3], 0, xy[:, 1]), (matte[-3:], 0, size - xy[:, 1]),
-             (matte[:, :3].T, 1, xy[:, 0]), (matte[:, -3:].T, 1, size - xy[:, 0]))  # fmt: skip
-    for strip, across, inset in edges:
+    hold = np.zeros((len(xy), 4), np.float32)
+    edges = (
+        (matte[:, :3].T, 1, xy[:, 0]),
+        (matte[:, -3:].T, 1, size - xy[:, 0]),
+        (matte[:3], 0, xy[:, 1]),
+        (matte[-3:], 0, size - xy[:, 1]),
+    )
+    for k, (strip, along, inset) in enumerate(edges):
         touch = np.clip(2.0 * ndimage.gaussian_filter1d(strip.max(0), 20.0, mode="nearest"), 0.0, 1.0)
-        at = np.minimum(xy[:, across], size - 1).astype(int)
-        fade *= 1.0 - touch[at] * (1.0 - smoothstep(0.0, 96.0, inset))
-    return fade
+        at = np.minimum(xy[:, along], size - 1).astype(int)
+        hold[:, k] = touch[at] * (1.0 - smoothstep(0.0, 112.0, inset))
+    return hold
+
+
+def hold_borders(displacement: Float, hold: Float) -> None:
+    """Take back, in place, what would open a gap: ``displacement`` [N, 2] px, ``hold`` [N, 4]."""
+    x, y = displacement[:, 0], displacement[:, 1]
+    x -= hold[:, 0] * np.maximum(x, 0.0) + hold[:, 1] * np.minimum(x, 0.0)
+    y -= hold[:, 2] * np.maximum(y, 0.0) + hold[:, 3] * np.minimum(y, 0.0)
 
 
 def _spread_units(source: SourceGeometry, nodes: Float, carried: Bool, weight: Float) -> SparseUnits:
@@ -149,22 +168,17 @@ def _spread_units(source: SourceGeometry, nodes: Float, carried: Bool, weight: F
     return pack_units(dense, 0.01)
 
 
-def prepare_grid(source: SourceGeometry, camera: Float, carried: Bool) -> PersonGrid:
-    """Build the person layer's nodes; ``camera`` [3, 4] is model -> camera space."""
+def prepare_grid(source: SourceGeometry, camera: Float, carried: Bool, alpha: Float) -> PersonGrid:
+    """Build the person layer's nodes; ``camera`` [3, 4] is model -> camera space,
+    ``carried`` bool [V] vertices whose expression the surroundings follow, ``alpha`` [V] where the
+    face mesh is shown."""
     nodes = _node_positions()
-    distance = _node_depth(source)
+    distance = _node_depth(source, alpha)
     fit = source.fit
     x = (nodes[:, 0] - fit.centre[0]) * distance / fit.focal
     y = -(nodes[:, 1] - fit.centre[1]) * distance / fit.focal
     in_camera = np.stack([x, y, -distance], 1)
     points = ((in_camera - camera[:, 3]) @ camera[:, :3]).astype(np.float32)
-    fade = _border_fade(source.matte)
     weight = head_weight(points)
     units = _spread_units(source, nodes, carried, weight)
-    return PersonGrid(points, (weight * fade).astype(np.float32), _fade_units(units, fade))
-
-
-def _fade_units(units: SparseUnits, fade: Float) -> SparseUnits:
-    return SparseUnits(
-        units.offset, units.vertex, (units.value * fade[units.vertex, None]).astype(np.float32)
-    )
+    return PersonGrid(points, weight, _border_hold(source.matte), units)

@@ -69,6 +69,8 @@ class MeshIdentity:
     """[N, 3] grid nodes, model space."""
     node_weight: Float
     """[N] share in the head's motion."""
+    node_hold: Float
+    """[N, 4] share of a motion away from each border that is held back."""
     node_unit_offset: Int
     node_unit_vertex: Int
     node_unit_value: Float

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["average_window", "blend_map", "fill_window", "paint_face"]
+__all__ = ["average_window", "blend_map", "fill_window", "keep_inside", "paint_face"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -39,6 +39,25 @@ def blend_map(positions: Float, attributes: Float, depth: Float, x0: int, y0: in
                 px, py = positions[y, x, 0], positions[y, x, 1]
                 positions[y, x, 0] = px + a * (np.float32(x) + attributes[r, c, 0] - px)
                 positions[y, x, 1] = py + a * (np.float32(y) + attributes[r, c, 1] - py)
+
+
+@nb.njit(cache=True, nogil=True)
+def keep_inside(positions: Float, rim: float) -> None:
+    """Positions [H, W, 2] outside the picture fold back by up to ``rim`` px, in place.
+
+    What enters from outside continues the picture's border without repeating its very last row,
+    which in many photos is a frame or a compression artefact.
+    """
+    rows, columns = positions.shape[0], positions.shape[1]
+    inner = np.float32(rim)
+    right, bottom = np.float32(columns - 1), np.float32(rows - 1)
+    for y in range(rows):
+        for x in range(columns):
+            u, v = positions[y, x, 0], positions[y, x, 1]
+            u = max(u, min(-u, inner))
+            v = max(v, min(-v, inner))
+            positions[y, x, 0] = min(u, max(right + right - u, right - inner))
+            positions[y, x, 1] = min(v, max(bottom + bottom - v, bottom - inner))
 
 
 @nb.njit(cache=True, nogil=True)

@@ -85,8 +85,20 @@ def source_geometry(portrait: CropPortrait, basis: FaceBasis) -> SourceGeometry:
 
 def premultiplied(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The person alone [H, W, 4]: crop - (1 - matte) background, so that laid over the background
-    it gives the crop back."""
-    alpha = np.round(matte * 255.0) / 255.0
+    it gives the crop back.
+
+    Where the guessed background is brighter than the photo allows (dark hair before a window), the
+    matte is raised until the person's colour is not negative.
+    """
+    ratio = crop.astype(np.float32) / np.maximum(background, 1)
+    least = 1.0 - ratio.min(-1)
+    alpha = np.where(matte > 0.004, np.maximum(matte, least), 0.0)
+    # The outermost rows of a photo are often a frame: never carry them along with the person.
+    rim = np.ones(matte.shape, bool)
+    rim[3:-3, 3:-3] = False
+    alpha[rim & (matte < 0.5)] = 0.0
+    changed = ~rim & (np.abs(crop.astype(np.int16) - background).max(-1) > 2) & (alpha == 0.0)
+    alpha = np.ceil(np.where(changed, np.maximum(least, 0.004), alpha) * 255.0) / 255.0
     person = crop - (1.0 - alpha[..., None]) * background
     rgba = np.concatenate([person, 255.0 * alpha[..., None]], -1)
     return np.asarray(np.clip(np.round(rgba), 0, 255), np.uint8)
@@ -99,12 +111,12 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
     fit = source.fit
     regions = skin_regions(basis, source.vertices)
     graph = skin_graph(basis, source.vertices)
-    alpha = face_alpha(basis, regions, source.vertices, source.normals, graph)
+    alpha = face_alpha(basis, regions, source.neutral, source.normals, graph)
     face = basis.triangles_of("face")
     camera = np.concatenate([fit.rotation, fit.translation[:, None]], 1).astype(np.float32)
     carried = source.visible & ~regions.mouth & ~regions.eyes & (source.normals[:, 2] > 0.2)
     carried[basis.part("ear")] = False
-    grid = prepare_grid(source, camera, carried)
+    grid = prepare_grid(source, camera, carried, alpha)
     background = fill_background(source.crop, source.matte)
     # Paint needs room for the lids of both eyes; see lids.py.
     lid, lash = lid_paint(source)
@@ -120,7 +132,7 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
         intrinsics=np.array([fit.focal, fit.centre[0], fit.centre[1]], np.float32),
         pivot=np.asarray(fit.to_camera(NECK_PIVOT), np.float32),
         scale=np.array([source.pixels_per_cm, fit.interocular_cm], np.float32),
-        weight=head_weight(source.vertices),
+        weight=head_weight(source.neutral),
         triangles=np.ascontiguousarray(face[(alpha[face] > 0.0).any(1)]),
         source=source_positions(basis, regions, source.projected, source.visible, graph),
         alpha=alpha,
@@ -136,6 +148,7 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
         lash=lash,
         node_points=grid.points,
         node_weight=grid.weight,
+        node_hold=grid.hold,
         node_unit_offset=grid.units.offset,
         node_unit_vertex=grid.units.vertex,
         node_unit_value=grid.units.value,

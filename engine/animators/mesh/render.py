@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.animators.mesh.geometry import SparseUnits, deform, project, unit_normals
-from engine.animators.mesh.grid import CELL, NODES, smoothstep
+from engine.animators.mesh.grid import CELL, NODES, hold_borders, smoothstep
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import FrameGeometry, Layer
 from engine.animators.mesh.lids import lash_strip
-from engine.animators.mesh.pixels import average_window, blend_map, fill_window, paint_face
+from engine.animators.mesh.pixels import average_window, blend_map, fill_window, keep_inside, paint_face
 from engine.animators.mesh.semantics import effective_expression, head_motion
 from engine.face.basis import FaceBasis
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
@@ -34,6 +34,8 @@ Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 SIZE = 512
+_RIM = 2.0
+"""px of the crop's border that are mirrored when something enters from outside."""
 _WINDOW = 256
 """Largest side of a supersampled window, frame px."""
 _BLINK_UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
@@ -177,6 +179,7 @@ class FrameRenderer:
         """Grid inverted and spread over all pixels, the face mesh mixed in."""
         flat = b.forward.reshape(-1, 2)
         np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
+        hold_borders(flat, self.identity.node_hold)
         invert_grid(b.forward, b.backward, float(CELL))
         dense_map(b.backward, b.positions, CELL)
         face = self.identity
@@ -190,6 +193,7 @@ class FrameRenderer:
         narrow = np.ascontiguousarray(b.attributes[:, :3])
         raster_attributes(attributes, depth, frame.projected, face.triangles, narrow, x0=x0, y0=y0)
         blend_map(b.positions, attributes, depth, x0, y0)
+        keep_inside(b.positions, _RIM)
 
     def _windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
         """Eyes, then mouth: layer, face, paint."""

@@ -99,13 +99,13 @@ def source_positions(
 
 
 def face_alpha(
-    basis: FaceBasis, regions: SkinRegions, vertices: Float, normals: Float, graph: sp.csr_matrix
+    basis: FaceBasis, regions: SkinRegions, neutral: Float, normals: Float, graph: sp.csr_matrix
 ) -> Float:
     """How much of the mesh is shown at each vertex [V]: 1 on the reliable face, 0 at its rim.
 
     Distance along the skin from anything doubtful: grazing skin, ears, scalp, neck, the border.
     """
-    face = np.zeros(len(vertices), bool)
+    face = np.zeros(len(neutral), bool)
     face[basis.part("face")] = True
     doubtful = regions.skin & (normals[:, 2] < 0.25) & ~regions.mouth & ~regions.eyes
     mean = basis.mean
@@ -113,11 +113,19 @@ def face_alpha(
     core = (np.abs(mean[:, 0]) < 4.3) & (mean[:, 1] > -5.5) & (mean[:, 1] < 6.5) & (mean[:, 2] > 6.5)
     doubtful &= ~core
     doubtful |= regions.skin & ~face
-    doubtful |= regions.skin & (head_weight(vertices) < 0.6)
+    doubtful |= regions.skin & (head_weight(neutral) < 0.93)
     distance = csgraph.dijkstra(graph, directed=False, indices=np.nonzero(doubtful)[0], min_only=True)
     alpha = smoothstep(0.15, 1.5, np.asarray(distance, np.float32))
     alpha[(regions.mouth | regions.eyes) & face] = 1.0
     alpha[~regions.skin] = 0.0
+    # The throat below the jaw may face the camera again, but it does not move like the face.
+    shown = np.nonzero(alpha > 0.3)[0]
+    _, island = csgraph.connected_components(graph[shown][:, shown], directed=False)
+    largest = np.bincount(island).argmax()
+    mainland = np.zeros(len(alpha), bool)
+    mainland[shown[island == largest]] = True
+    reach = csgraph.dijkstra(graph, directed=False, indices=np.nonzero(mainland)[0], min_only=True, limit=0.6)
+    alpha[~np.isfinite(reach)] = 0.0
     return np.asarray(alpha, np.float32)
 
 
@@ -170,7 +178,7 @@ def blink_completion(
     share = np.clip(size / max(float(np.percentile(size[size > 0.3 * size.max()], 85)), 1e-6), 0.0, 1.0)
     x = vertices[:, 0]
     moves = np.stack([np.interp(x, upper[order, 0], gap[order, k]) for k in range(3)], 1)
-    moves[:, 2] *= 0.5
+    moves[:, 2] *= 0.5  # along the view a touch is enough
     # Only the upper lid travels.
     above = smoothstep(-0.25, 0.1, vertices[:, 1] - np.interp(x, upper[order, 0], lower[order, 1]))
     return np.asarray(moves * (share * above)[:, None], np.float32)
