@@ -20,7 +20,7 @@ from engine.animators.mesh.eyefit import smoothstep
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
 from engine.animators.mesh.mouthcolour import mouth_colours, vertex_colours
 from engine.animators.mesh.mouthlight import LipLine, light_interior
-from engine.animators.mesh.mouthphoto import photo_weight
+from engine.animators.mesh.mouthphoto import photo_mouth
 from engine.face.basis import FaceBasis
 from engine.face.residual import INNER_LIPS
 from kernels.raster import Canvas, draw_coloured, draw_textured
@@ -50,17 +50,18 @@ class MouthLayer:
         vertices, _ = _interior(basis)
         base, gloss = vertex_colours(basis, colours)
         lips = LipLine.of(source.landmarks[INNER_LIPS], source.projected[vertices, 2], source.pixels_per_cm)
+        seen = photo_mouth(source, vertices, 1.0 - basis.lower[vertices])
         light = np.empty((len(vertices), 4), np.float32)
         light_interior(
-            source.projected[vertices], source.normals[vertices], base[vertices], gloss[vertices],
+            seen.xyz, source.normals[vertices], base[vertices], gloss[vertices],
             colours.direction, *lips.arrays(), light,
         )  # fmt: skip
-        weight = photo_weight(source, vertices)
         return {
             "base": base[vertices],
             "gloss": gloss[vertices],
-            "weight": weight,
-            "pixels": np.ascontiguousarray(source.projected[vertices, :2], np.float32),
+            "weight": seen.weight,
+            "pixels": np.ascontiguousarray(seen.xyz[:, :2]),
+            "drop": np.array([seen.drop], np.float32),
             "rest_light": light[:, 3].copy(),
             "direction": colours.direction,
             "dark": colours.dark,
@@ -80,6 +81,9 @@ class MouthLayer:
         self._rest_light, self._rest_lips = real("rest_light"), real("lips")
         self._photo = np.ascontiguousarray(arrays["photo"], np.uint8)
         self._uv = np.ascontiguousarray(real("pixels") - real("photo_origin"), np.float32)
+        self._drop = real("drop")[0]
+        self._upper = np.ascontiguousarray(1.0 - basis.lower[self._vertices], np.float32)
+        self._tooth = np.ascontiguousarray(basis.mean[basis.part("teeth_upper")].mean(0), np.float32)
         solid = np.concatenate([self._socket, self._solid])
         self._seen = np.ascontiguousarray(solid[(self._weight[solid] > 0.0).any(1)])
 
@@ -99,6 +103,10 @@ class MouthLayer:
 
     def _draw_interior(self, canvas: Canvas, frame: FrameGeometry, lips: Float) -> None:
         xyz = frame.projected[self._vertices]
+        if self._drop != 0.0:
+            ends = np.stack([self._tooth, self._tooth - np.array([0.0, self._drop, 0.0], np.float32)])
+            start, end = frame.place(ends)
+            xyz += self._upper[:, None] * (end - start)
         line = LipLine.of(lips, xyz[:, 2], frame.pixels_per_cm)
         rgba = np.empty((len(xyz), 4), np.float32)
         light_interior(

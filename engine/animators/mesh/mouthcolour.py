@@ -53,7 +53,7 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
     # Wet inner tissue: redder than the lips, brightness tied to theirs but never black.
     level = float(np.clip(lip.mean(), 75.0, 165.0))
     flesh = lip / max(float(lip.mean()), 1.0)
-    saturated = float(np.clip((lip.max() - lip.min()) / max(float(lip.max()), 1.0), 0.0, 0.6))
+    saturated = float(np.clip(max(_saturation(lip), 1.6 * _saturation(skin)), 0.0, 0.6))
     red = np.array([1.0 + 0.55 * saturated, 1.0 - 0.32 * saturated, 1.0 - 0.26 * saturated])
     tongue = np.clip(level * 1.22 * (0.55 * flesh + 0.45) * red, 0, 235)
     gum = np.clip(level * 1.12 * (0.7 * flesh + 0.3) * red, 0, 225)
@@ -69,6 +69,10 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
         seam=seam.astype(np.float32),
         direction=_light_direction(image, points),
     )
+
+
+def _saturation(colour: Float) -> float:
+    return float((colour.max() - colour.min()) / max(float(colour.max()), 1.0))
 
 
 def _patch(image: Float, point: Float) -> Float:
@@ -94,10 +98,10 @@ def _tooth_colour(source: SourceGeometry, image: Float, skin: Float) -> Float:
     white = np.max([w for w in whites if w is not None] or [skin * 1.08], 0)
     tint = white / max(float(white.mean()), 1.0)
     skin_tint = skin / max(float(skin.mean()), 1.0)
-    # Teeth are neutral to ivory: half the white's cast, a little of the skin's.
-    tone = 0.45 * tint + 0.15 * skin_tint + 0.40 * np.array([1.02, 1.0, 0.95])
+    # Teeth are ivory, with some of the cast that the light gives to eyes and skin.
+    tone = 0.25 * tint + 0.25 * skin_tint + 0.50 * np.array([1.02, 1.0, 0.94])
     bright = float(np.percentile([_patch(image, source.landmarks[k]).mean() for k in _SKIN], 80))
-    level = float(np.clip(max(1.10 * float(white.mean()), 1.12 * bright), 70.0, 232.0))
+    level = float(np.clip(max(1.12 * float(white.mean()), 1.16 * bright), 70.0, 236.0))
     guess = level * tone / tone.max()
     shown = _shown_teeth(source, image)
     if shown is not None:
@@ -150,11 +154,11 @@ def vertex_colours(basis: FaceBasis, colours: MouthColours) -> tuple[Float, Floa
     base = np.zeros_like(basis.mean)
     gloss = np.zeros_like(basis.mean)
     for name, colour, shine in (
-        ("socket", colours.socket, (0.05, 10.0, 0.75)),
-        ("gums", colours.gum, (0.14, 26.0, 0.42)),
-        ("tongue", colours.tongue, (0.13, 16.0, 0.40)),
-        ("teeth_upper", colours.tooth, (0.16, 30.0, 0.26)),
-        ("teeth_lower", colours.tooth * 0.96, (0.14, 30.0, 0.30)),
+        ("socket", colours.socket, (0.05, 10.0, 0.60)),
+        ("gums", colours.gum, (0.14, 26.0, 0.34)),
+        ("tongue", colours.tongue, (0.13, 16.0, 0.20)),
+        ("teeth_upper", colours.tooth, (0.14, 30.0, 0.20)),
+        ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.24)),
     ):
         part = basis.part(name)
         base[part], gloss[part] = colour, shine
@@ -190,14 +194,14 @@ def _tooth_tone(basis: FaceBasis, part: slice, up: float) -> Float:
         front = (p[:, 0] - centre[0]) * outward[0] + (p[:, 2] - centre[2]) * outward[1]
         side = np.abs(along) / max(float(np.abs(along).max()), 1e-3)
         # Sides and backs are in their neighbours' shade.
-        shade = 1.0 - 0.38 * smoothstep(0.62, 1.0, side.astype(np.float32))
+        shade = 1.0 - 0.26 * smoothstep(0.72, 1.0, side.astype(np.float32))
         shade *= 1.0 - 0.35 * smoothstep(0.0, -0.35, front.astype(np.float32))
         # Canines (third from the middle) are a little yellower, molars darker.
         canine = float(np.exp(-(((abs(centre[0]) - 1.75) / 0.35) ** 2)))
         molar = float(smoothstep(2.0, 2.9, np.float32(abs(centre[0]))))
         warm = 0.10 * (1.0 - edge) + 0.04 * canine
         cool = 0.05 * smoothstep(0.80, 1.0, edge.astype(np.float32))
-        level = shade * (1.0 - 0.06 * (1.0 - edge) - 0.12 * molar)
+        level = shade * (1.0 - 0.05 * (1.0 - edge) - 0.10 * molar)
         tone[mine] = np.stack([level * (1 - cool), level * (1 - 0.45 * warm), level * (1 - warm + cool)], 1)
     return tone
 

@@ -85,9 +85,9 @@ def light_interior(
         above = max((lower - y) / per_cm, 0.0)
         aside = max(min(x - left, right - x) / per_cm, 0.0)
         # Lips shade what is close behind them, the upper one most; corners are dark.
-        light = 1.0 - 0.50 * math.exp(-below * 4.5)
-        light *= 1.0 - 0.25 * math.exp(-above * 4.0)
-        light *= 1.0 - 0.70 * math.exp(-aside * 1.9)
+        light = 1.0 - 0.40 * math.exp(-below * 5.0)
+        light *= 1.0 - 0.20 * math.exp(-above * 4.0)
+        light *= 1.0 - 0.62 * math.exp(-aside * 2.3)
         # A slit lets no light in.
         gap = min(max((lower - upper) / per_cm / 0.55, 0.0), 1.0)
         light *= 0.22 + 0.78 * gap * (2.0 - gap)
@@ -95,7 +95,7 @@ def light_interior(
         light *= 0.05 + 0.95 * math.exp(-behind * gloss[i, 2])
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
         lambert = max(nx * lx + ny * ly + nz * lz, 0.0)
-        diffuse = light * (0.50 + 0.52 * lambert)
+        diffuse = light * (0.58 + 0.46 * lambert)
         half = max((nx * lx + ny * ly + nz * hz) * hl, 0.0)
         shine = 255.0 * gloss[i, 0] * light * half ** gloss[i, 1]
         # Light that has bounced off lips and gums is red: dark places lose green and blue first.
