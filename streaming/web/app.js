@@ -63,6 +63,7 @@ function showStill(portrait) {
   if (!portrait) return;
   still.src = portrait.image ?? portrait.thumbnail;
   still.alt = portrait.title || portrait.name;
+  element("screen").style.setProperty("--still", `url("${new URL(portrait.thumbnail, document.baseURI)}")`);
 }
 
 const portraits = new PortraitPanel(showStill);
@@ -98,7 +99,7 @@ async function start() {
     return;
   }
   hideNotice();
-  panel.clear();
+  panel.clear(voices.source === "mic");
   setState("busy");
   setSound(voices.source !== "mic");
   const seed = Number(query.get("seed") ?? Math.floor(Math.random() * 2 ** 31));

@@ -2,6 +2,8 @@
 
 const KEEP_FRAMES = 10_000; // ms of shown frames in the first curve
 const KEEP_LATENCY = 120; // seconds in the second curve
+const PACKET_MS = 10; // a sample waits for its packet to fill
+const OPUS_MS = 6.5; // and for the encoder's own look-ahead
 const TONES = ["var(--p1)", "var(--p2)", "var(--p3)", "var(--p4)", "var(--p5)"];
 
 const element = (id) => document.getElementById(id);
@@ -100,9 +102,12 @@ export class StatsPanel {
     this.meter = meter;
     this.latency = [];
     this.budgetKey = "";
+    this.speaking = false;
   }
 
-  clear() {
+  /** A new call begins; `speaking`: with the microphone. */
+  clear(speaking) {
+    this.speaking = speaking;
     this.latency = [];
     for (const id of ["head-latency", "head-fps", "head-offset", "live-fps", "live-late", "live-dropped", "live-rtt", "live-jitter"]) {
       element(id).textContent = "–";
@@ -139,9 +144,11 @@ export class StatsPanel {
     element("live-late").textContent = total ? `${late} of ${total} (${((100 * late) / total).toFixed(2)} %)` : "–";
     element("live-uptime").textContent = total ? `${Math.round(total / 25)} s` : "";
     this.#stages(server.stages ?? []);
-    // Out of the microphone, through the server's fixed budget, and onto the screen.
+    // Out of the microphone, through the server's fixed budget, and onto the screen. What no browser
+    // tells (sound card, screen) is not in it, so it is shown as an estimate.
+    const spoken = this.speaking ? PACKET_MS + OPUS_MS : 0;
     const way = (browser.rtt ?? 0) + (browser.video?.jitterMs ?? 0) + (browser.video?.decodeMs ?? 0);
-    const total_ms = server.budget_ms + way;
+    const total_ms = server.budget_ms + spoken + way;
     this.latency.push([performance.now(), total_ms]);
     while (this.latency.length > KEEP_LATENCY) this.latency.shift();
     element("head-latency").textContent = `≈ ${ms(total_ms)}`;

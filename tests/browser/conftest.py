@@ -91,6 +91,14 @@ class OpenPage:
     def choose(self, group: str, value: str) -> None:
         self.page.check(f'input[name="{group}"][value="{value}"]', force=True)
 
+    def until(self, expression: str, seconds: float = 15.0) -> None:
+        """Wait for a JavaScript expression; the page's policy forbids Playwright's own way (eval)."""
+        for _ in range(round(seconds / 0.1)):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(100)
+        pytest.fail(f"within {seconds:g} s not true: {expression}")
+
     def start(self) -> None:
         self.page.click("#start")
         self.page.wait_for_selector("#status[data-state=live]", timeout=30_000)

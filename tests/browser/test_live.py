@@ -124,11 +124,15 @@ def test_vp8_and_h264_show_the_same_colours(server: Server, open_page: Pages) ->
     means = []
     for codec in ("vp8", "h264"):
         opened = call(open_page, f"{server.url}/?codec={codec}&seed=1")
-        _, pictures = grab(opened.page, 1.0)
-        means.append(pictures[-1].reshape(8, pictures[-1].shape[0] // 8, 8, -1, 3).mean(axis=(1, 3)))
+        _, pictures = grab(opened.page, 1.5)
+        height, width = (side // 16 * 16 for side in pictures[-1].shape[:2])
+        blocks = pictures[-1][:height, :width].reshape(16, height // 16, 16, width // 16, 3)
+        means.append(blocks.mean(axis=(1, 3)))
         opened.stop()
-    # Head and mouth move between the two, most of the picture does not.
-    assert np.median(np.abs(means[0] - means[1]), axis=(0, 1)).max() < 2.0
+    # A wrong matrix shows in strong colours; some of these blocks may move, most of them rest.
+    colourful = np.ptp(means[0], axis=2)
+    strong = colourful >= np.quantile(colourful, 0.7)
+    assert np.median(np.abs(means[0] - means[1]).max(axis=2)[strong]) < 3.0
 
 
 def test_sample_voice_speaks_with_sound_on(server: Server, open_page: Pages) -> None:
@@ -137,10 +141,8 @@ def test_sample_voice_speaks_with_sound_on(server: Server, open_page: Pages) -> 
     opened.start()
     assert opened.page.evaluate("document.getElementById('face').muted") is False
     assert opened.page.get_attribute("#sound", "aria-pressed") == "true"
-    opened.page.wait_for_function(
-        "parseFloat(document.getElementById('head-latency').textContent.slice(2)) > 0"
-    )
-    opened.page.wait_for_function("document.querySelectorAll('#stages tr').length >= 4")
+    opened.until("parseFloat(document.getElementById('head-latency').textContent.slice(2)) > 0")
+    opened.until("document.querySelectorAll('#stages tr').length >= 4")
     assert opened.page.inner_text("#budget-total").endswith("ms")
     opened.stop()
     assert opened.errors == []
@@ -153,7 +155,7 @@ def test_page_fits_its_window(
 ) -> None:
     opened = open_page(server.url, viewport={"width": width, "height": height}, color_scheme=scheme)
     page = opened.page
-    page.wait_for_function("document.getElementById('still').complete")
+    opened.until("document.getElementById('still').complete")
     OUT.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=OUT / f"{name}_{scheme}_idle.png", full_page=True)
     opened.choose("voice", "sample:voice_a")

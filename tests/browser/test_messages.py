@@ -48,7 +48,7 @@ def test_sliders_and_gaze_reach_the_server(server: Server, open_page: Pages) -> 
         opened.page.focus("#smile")
         opened.page.keyboard.press("End")
     opened.page.locator("#pad").click(position={"x": 90, "y": 48})
-    opened.page.wait_for_function("document.getElementById('gazeYaw').valueAsNumber > 0.5")
+    opened.until("document.getElementById('gazeYaw').valueAsNumber > 0.5")
     opened.page.wait_for_timeout(300)
     controls = stats(server, session)["controls"]
     assert controls["strengthLips"] == pytest.approx(1.5)
