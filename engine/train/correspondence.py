@@ -108,7 +108,8 @@ def refine(misses: Float, basis: FaceBasis) -> tuple[Int, Float, Float]:
     """New landmark_tri, landmark_bary and landmark_weight."""
     mirror = mirrored_landmarks(basis)
     pooled = np.concatenate([misses, misses[:, mirror] * [-1.0, 1.0, 1.0]])
-    shift = np.median(pooled, 0)
+    # Half symmetric, half as measured: the network has a small handedness of its own.
+    shift = (np.median(pooled, 0) + np.median(misses, 0)) / 2
     scatter = 1.48 * np.median(np.linalg.norm(pooled - shift, axis=2), 0)
     weight = np.clip((1.5 * np.median(scatter) / scatter) ** 2, 0.1, 1.0)
     at = basis.at_landmarks(basis.mean) + shift
