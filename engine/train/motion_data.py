@@ -21,6 +21,7 @@ from engine.face.landmarks import mouth_opening
 __all__ = [
     "Clip",
     "Item",
+    "best_correlation",
     "clip_items",
     "load_clip",
     "log_mel",
@@ -201,6 +202,19 @@ def window_features(columns: Floats, per_frame: int, before: int, after: int) ->
     padded = np.pad(columns, ((before, after), (0, 0)), mode="edge")
     at = np.arange(frames)[:, None] * per_frame + np.arange(before + after)[None]
     return np.asarray(padded[at].reshape(frames, -1))
+
+
+def best_correlation(made: Floats, real: Floats, most: int = 2) -> float:
+    """Highest Pearson correlation of two curves [T] within ±``most`` frames; NaN frames are left out."""
+    best = -1.0
+    length = min(len(made), len(real))
+    for lag in range(-most, most + 1):
+        a = made[max(0, lag) : length + min(0, lag)]
+        b = real[max(0, -lag) : length - max(0, lag)]
+        both = np.isfinite(a) & np.isfinite(b)
+        if both.sum() > 2 and a[both].std() > 1e-9 and b[both].std() > 1e-9:
+            best = max(best, float(np.corrcoef(a[both], b[both])[0, 1]))
+    return best
 
 
 def training_clips(data: Path, tracks: Path) -> Iterator[Clip]:

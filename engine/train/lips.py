@@ -1,0 +1,285 @@
+"""Trains the lips network: audio features to lip channels.
+
+    python -m engine.train.tracks --data DIR --out TRACKS
+    python -m engine.train.speech_data --data DIR/speech/corpora --out SPEECH
+    python -m engine.train.lips --data DIR --tracks TRACKS --speech SPEECH
+
+Real clips (``split=train,use=train``) teach opening and width: correlation, the ratio of deviations
+(regression alone would shrink the motion), absolute error and velocity. The phonetic prior teaches
+the shape: seals, lip-to-teeth, rounding, spreading, tongue. The epoch is chosen on the ``dev``
+clips; ``test`` clips are never read. Writes ``engine/assets/speech_motion.safetensors``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import subprocess
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engine.encoders.ppg import FEATURES
+from engine.errors import InputError
+from engine.samplers.lips import LipNet, LipNetConfig
+from engine.samplers.visemes import LIP_CHANNELS
+from engine.train.lip_features import FeatureCache, Sequence, clip_sequences, labelled_sequences
+from engine.train.lip_targets import geometry, opening_from, width_from
+from engine.train.motion_data import best_correlation, clip_items, load_clip
+from engine.weights import save_weights
+
+__all__ = ["Recipe", "Trainer", "main"]
+
+Floats = NDArray[np.float32]
+
+# Copies of each real clip besides the clean one: few minutes of a person need more of them.
+COPIES = {"obama": 6, "reagan": 8, "latentsync_demo1_1080p": 12, "grid_s1": 2}
+# How much the prior's word counts, by channel; opening channels mostly learn from real mouths.
+_PRIOR_WEIGHT = {
+    "jawOpen": 0.4, "mouthLowerDown": 0.6, "mouthUpperUp": 0.6, "mouthClose": 0.3, "mouthFunnel": 1.0,
+    "mouthPucker": 1.0, "mouthSmile": 0.8, "mouthStretch": 0.8, "mouthRollLower": 0.4, "mouthRollUpper": 0.4,
+    "mouthPress": 0.5, "lipsSealed": 2.0, "lowerLipIn": 1.5, "tongueUp": 0.6, "tongueBack": 0.6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run."""
+
+    hidden: int = 96
+    window: int = 75
+    burn_in: int = 10
+    batch: int = 32
+    labelled_share: float = 0.35
+    steps: int = 2400
+    check_every: int = 200
+    rate: float = 2e-3
+    decay: float = 0.03
+    dropout: float = 0.15
+    noise: float = 0.1
+    w_corr: float = 1.0
+    w_ratio: float = 0.15
+    w_error: float = 0.6
+    w_velocity: float = 0.3
+    w_width: float = 0.15
+    w_prior: float = 1.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``x`` [B, T, F], ``prior`` [B, T, C], ``opening`` and ``width`` [B, T] (NaN unknown),
+    ``fresh`` [B]: the window starts where its sequence does."""
+
+    x: Tensor
+    prior: Tensor
+    opening: Tensor
+    width: Tensor
+    fresh: Tensor
+
+
+class Trainer:
+    """Owns the network, the data and the random state of one run."""
+
+    def __init__(self, recipe: Recipe, real: list[Sequence], labelled: list[Sequence]) -> None:
+        self.recipe = recipe
+        self.noise = np.random.default_rng(recipe.seed)
+        torch.manual_seed(recipe.seed)
+        self.net = LipNet(LipNetConfig(features=len(FEATURES), hidden=recipe.hidden))
+        self.real = _by_speaker(real)
+        self.labelled = _by_speaker(labelled)
+        everything = np.concatenate([s.features for s in real + labelled])
+        self.net.mean.copy_(torch.from_numpy(everything.mean(axis=0)))
+        self.net.deviation.copy_(torch.from_numpy(everything.std(axis=0) + 0.05))
+        self.opening_unit, self.width_unit = geometry()
+        self.prior_weight = torch.tensor([_PRIOR_WEIGHT[name] for name in LIP_CHANNELS])
+
+    def batch(self) -> Batch:
+        """Windows of random speakers: a speaker's chance is the square root of its frames."""
+        recipe = self.recipe
+        picked = []
+        for _ in range(recipe.batch):
+            labelled = self.labelled and self.noise.random() < recipe.labelled_share
+            picked.append(self._window(self.labelled if labelled else self.real))
+        columns = [torch.from_numpy(np.stack(part)) for part in zip(*picked, strict=True)]
+        x, prior, opening, width, fresh = columns
+        x = x + recipe.noise * self.net.deviation * torch.randn(x.shape)
+        return Batch(x, prior, opening, width, fresh)
+
+    def _window(self, speakers: dict[str, list[Sequence]]) -> tuple[NDArray[np.generic], ...]:
+        names = list(speakers)
+        weights = np.sqrt([sum(len(s.features) for s in speakers[n]) for n in names])
+        members = speakers[names[self.noise.choice(len(names), p=weights / weights.sum())]]
+        item = members[self.noise.integers(len(members))]
+        length = self.recipe.window
+        start = int(self.noise.integers(0, max(1, len(item.features) - length + 1)))
+        pad = max(0, length - len(item.features))
+
+        def cut(values: Floats) -> Floats:
+            part = values[start : start + length]
+            return np.pad(part, [(0, pad)] + [(0, 0)] * (values.ndim - 1), mode="edge")
+
+        columns = (item.features, item.channels, item.opening, item.width)
+        return (*(cut(values) for values in columns), np.array(start == 0))
+
+    def loss(self, batch: Batch) -> Tensor:
+        recipe = self.recipe
+        x = nn.functional.dropout(batch.x - self.net.mean, recipe.dropout) + self.net.mean
+        channels, _ = self.net(x, self.net.init_hidden(len(x)))
+        counts = torch.ones(batch.opening.shape, dtype=torch.bool)
+        counts[:, : recipe.burn_in] &= batch.fresh[:, None]
+        total = recipe.w_prior * self._prior_loss(channels, batch, counts)
+        seen = torch.isfinite(batch.opening) & counts
+        rows = seen.sum(1) > recipe.window // 2
+        if rows.any():
+            made = opening_from(channels, self.opening_unit)[rows]
+            total = total + self._opening_loss(made, batch.opening[rows], seen[rows])
+            wide = width_from(channels, self.width_unit)[rows]
+            total = total + recipe.w_width * (1 - _correlation(wide, batch.width[rows], seen[rows])).mean()
+        return total
+
+    def _prior_loss(self, channels: Tensor, batch: Batch, counts: Tensor) -> Tensor:
+        """Squared error on every channel; where a real opening is known the prior's opening
+        channels are scaled to it first."""
+        prior = batch.prior.clone()
+        opens = opening_from(prior, self.opening_unit)
+        factor = (batch.opening / opens.clamp(min=0.01)).clamp(0.3, 2.0).nan_to_num(1.0)
+        for name in ("jawOpen", "mouthLowerDown", "mouthUpperUp"):
+            prior[..., LIP_CHANNELS.index(name)] *= factor
+        error = (channels - prior).square() * self.prior_weight
+        return error[counts].sum(-1).mean()
+
+    def _opening_loss(self, made: Tensor, real: Tensor, seen: Tensor) -> Tensor:
+        recipe, unit = self.recipe, 0.05
+        real = torch.where(seen, real, made.detach())
+        ratio = torch.log(_deviation(made, seen) + 1e-3) - torch.log(_deviation(real, seen) + 1e-3)
+        pair = seen[:, 1:] & seen[:, :-1]
+        velocity = ((made.diff(dim=1) - real.diff(dim=1)) / unit).abs()[pair].mean()
+        return (
+            recipe.w_corr * (1 - _correlation(made, real, seen)).mean()
+            + recipe.w_ratio * ratio.square().clamp(max=4.0).mean()
+            + recipe.w_error * ((made - real) / unit).abs()[seen].mean()
+            + recipe.w_velocity * velocity
+        )
+
+    def run(self, dev: list[Sequence]) -> tuple[LipNet, dict[str, float]]:
+        """Train; keep an exponential average of the weights; return the best one on ``dev``."""
+        recipe = self.recipe
+        optimiser = torch.optim.AdamW(self.net.parameters(), recipe.rate, weight_decay=recipe.decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps, pct_start=0.1)
+        average = copy.deepcopy(self.net)
+        best, scores = copy.deepcopy(average), {"r": -1.0}
+        for step in range(1, recipe.steps + 1):
+            loss = self.loss(self.batch())
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                for slow, fast in zip(average.parameters(), self.net.parameters(), strict=True):
+                    slow.lerp_(fast, min(0.02, step / (step + 50)))
+            if step % recipe.check_every == 0:
+                now = evaluate(average, dev)
+                print(f"step {step}: loss {loss.item():.3f}, dev {now}", flush=True)
+                if now["r"] > scores["r"]:
+                    best, scores = copy.deepcopy(average), now
+        return best, scores
+
+
+def evaluate(net: LipNet, sequences: list[Sequence]) -> dict[str, float]:
+    """Mean correlation of opening (best lag within ±80 ms), median amplitude ratio, seals."""
+    unit, _ = geometry()
+    found = []
+    net.eval()
+    with torch.no_grad():
+        for item in sequences:
+            channels, _ = net(torch.from_numpy(item.features)[None], net.init_hidden(1))
+            made = opening_from(channels, unit)[0].numpy()
+            r = best_correlation(made, item.opening)
+            both = np.isfinite(item.opening)
+            found.append((r, made[both].std() / max(float(item.opening[both].std()), 1e-6)))
+    net.train()
+    r, ratio = np.array(found).T
+    return {"r": round(float(r.mean()), 4), "amplitude": round(float(np.median(ratio)), 3)}
+
+
+def _by_speaker(sequences: list[Sequence]) -> dict[str, list[Sequence]]:
+    speakers: dict[str, list[Sequence]] = defaultdict(list)
+    for item in sequences:
+        speakers[item.speaker].append(item)
+    return dict(speakers)
+
+
+def _deviation(values: Tensor, seen: Tensor) -> Tensor:
+    """Standard deviation of each row over the frames that are seen, [B]."""
+    weight = seen.float() / seen.sum(1, keepdim=True)
+    mean = (values.nan_to_num() * weight).sum(1, keepdim=True)
+    spread: Tensor = ((values.nan_to_num() - mean).square() * weight).sum(1).clamp(min=1e-10).sqrt()
+    return spread
+
+
+def _correlation(a: Tensor, b: Tensor, seen: Tensor) -> Tensor:
+    """Pearson correlation of each row over the frames that are seen, [B]."""
+    weight = seen.float() / seen.sum(1, keepdim=True)
+    a, b = a.nan_to_num(), b.nan_to_num()
+    da = a - (a * weight).sum(1, keepdim=True)
+    db = b - (b * weight).sum(1, keepdim=True)
+    return (da * db * weight).sum(1) / (_deviation(a, seen) * _deviation(b, seen) + 1e-6)
+
+
+def _read(args: argparse.Namespace) -> tuple[list[Sequence], list[Sequence], list[Sequence]]:
+    """(real training sequences, labelled ones, dev ones)."""
+    cache = FeatureCache(args.tracks)
+    loaded = [
+        load_clip(item, args.tracks) for item in clip_items(args.data) if item.trains or item.split == "dev"
+    ]
+    clips = [clip for clip in loaded if clip is not None]
+    if not clips:
+        raise InputError(f"no tracked clip in {args.tracks}; run python -m engine.train.tracks first")
+    training = [clip for clip in clips if clip.item.trains]
+    held_out = [clip for clip in clips if clip.item.split == "dev"]
+    real = list(clip_sequences(training, cache, COPIES))
+    dev = list(clip_sequences(held_out, cache, {}))
+    labelled = list(labelled_sequences(args.speech, cache, args.utterances)) if args.speech else []
+    return real, labelled, dev
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Train the lips network of the speech sampler.")
+    parser.add_argument("--data", type=Path, required=True, help="folder that has MANIFEST.csv and talking/")
+    parser.add_argument("--tracks", type=Path, required=True, help="what engine.train.tracks wrote")
+    parser.add_argument("--speech", type=Path, default=None, help="what engine.train.speech_data wrote")
+    parser.add_argument("--utterances", type=int, default=500, help="labelled utterances to use")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--out", default="speech_motion", help="weight name or .safetensors path")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    real, labelled, dev = _read(args)
+    recipe = Recipe(steps=args.steps)
+    net, scores = Trainer(recipe, real, labelled).run(dev)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    metadata: dict[str, object] = {
+        "features": ",".join(FEATURES),
+        "channels": ",".join(LIP_CHANNELS),
+        "recipe": asdict(recipe),
+        "sequences": {"real": len(real), "labelled": len(labelled), "dev": len(dev)},
+        "dev": scores,
+        "commit": commit.stdout.strip(),
+        "licence": "MIT",
+    }
+    path = save_weights(args.out, net.state_dict(), metadata)
+    print(f"{path}: dev {scores}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
