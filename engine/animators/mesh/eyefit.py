@@ -126,7 +126,8 @@ def fit_eyes(crop: Bytes, landmarks: Float) -> tuple[EyeFit, EyeFit]:
 
 
 def _region(crop: Bytes, outline: Float, width: float) -> tuple[tuple[int, int], tuple[int, int]]:
-    low, high = outline.min(0) - 0.28 * width, outline.max(0) + 0.28 * width
+    margin = np.array([0.14, 0.18], np.float32) * width
+    low, high = outline.min(0) - margin, outline.max(0) + margin
     rows, columns = crop.shape[:2]
     x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
     x1, y1 = min(columns, int(high[0]) + 2), min(rows, int(high[1]) + 2)

@@ -93,6 +93,8 @@ class _Eye:
     lid: Float
     """[9, 2] upper lid in the photo, px, corner to corner"""
     grid_pixels: Float
+    rest_shadow: Float
+    """[117] light under the upper lid in the photo"""
     pull: Float
     """[117] how much each grid point shifts with the gaze where the iris is not reliable"""
     radius: float
@@ -130,7 +132,7 @@ class EyeLayer:
         if presence <= 0.0:
             return
         # The photo holds the shadow its own lids cast: only the change is drawn.
-        change = _lid_shadow(grid[:, :2], lid) / _lid_shadow(eye.grid_pixels, eye.lid)
+        change = _lid_shadow(grid[:, :2], lid) / eye.rest_shadow
         shade = _warm(np.clip(change, 0.55, 1.15))
         # Share of the untouched photo: all of it for a still gaze, nothing beyond a few pixels.
         photo = 1.0 if not eye.reliable else 1.0 - float(smoothstep(0.5, 2.5, np.float32(turn)))
@@ -224,7 +226,7 @@ def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
         grid=real("grid"), grid_uv=real("grid_uv"), disc=real("disc"), disc_uv=real("disc_uv"),
         centre=real("centre"), quad=real("quad"), quad_uv=real("quad_uv"),
         lid=real("lid"), grid_pixels=real("grid_pixels"),
-        pull=real("pull"),
+        pull=real("pull"), rest_shadow=_lid_shadow(real("grid_pixels"), real("lid")),
     )  # fmt: skip
 
 

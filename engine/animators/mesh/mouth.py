@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from engine.animators.mesh.eyefit import smoothstep
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
 from engine.animators.mesh.mouthcolour import mouth_colours, vertex_colours
-from engine.animators.mesh.mouthlight import LipLine, light_interior
+from engine.animators.mesh.mouthlight import LipLine, light_interior, pick_triangles
 from engine.animators.mesh.mouthphoto import photo_mouth
-from engine.face.basis import FaceBasis
+from engine.face.basis import PARTS, FaceBasis
 from engine.face.residual import INNER_LIPS
 from kernels.raster import Canvas, draw_coloured, draw_textured
 
@@ -32,6 +32,7 @@ Int = NDArray[np.int32]
 
 _PARTS = ("socket", "gums", "tongue", "teeth_upper", "teeth_lower")
 _CLOSED_PX = 0.25  # lips closer than this hide everything
+_BACK_CM = 6.0  # of model z; the front teeth are at 10.8
 _NEARER_CM = 0.03  # the photo's pixels lie this much in front of the model's
 
 
@@ -62,7 +63,7 @@ class MouthLayer:
             "weight": seen.weight,
             "pixels": np.ascontiguousarray(seen.xyz[:, :2]),
             "drop": np.array([seen.drop], np.float32),
-            "rest_light": light[:, 3].copy(),
+            "rest_light": np.maximum(light[:, 3], 0.0),
             "direction": colours.direction,
             "dark": colours.dark,
             "seam": colours.seam,
@@ -113,10 +114,11 @@ class MouthLayer:
             xyz, frame.normals[self._vertices], self._base, self._gloss, self._direction, *line.arrays(), rgba
         )
         light = rgba[:, 3].copy()
+        socket, solid = (_picked(t, rgba) for t in (self._socket, self._solid))
         rgba[:, 3] = 1.0
         self._draw_throat(canvas, lips)
-        draw_coloured(canvas, xyz, self._socket, rgba, test=True, write=False, cull=True)
-        draw_coloured(canvas, xyz, self._solid, rgba, cull=True)
+        draw_coloured(canvas, xyz, socket, rgba, test=True, write=False, cull=True)
+        draw_coloured(canvas, xyz, solid, rgba, cull=True)
         if len(self._seen):
             xyz[:, 2] -= _NEARER_CM
             change = np.clip(light / np.maximum(self._rest_light, 0.02), 0.25, 1.25)
@@ -157,14 +159,33 @@ class MouthLayer:
         draw_coloured(canvas, xyz, _strip(count), rgba, test=False, write=False)
 
 
+def _picked(triangles: Int, rgba: Float) -> Int:
+    """The triangles of which something can be seen."""
+    out = np.empty_like(triangles)
+    return out[: pick_triangles(triangles, rgba, out)]
+
+
 def _interior(basis: FaceBasis) -> tuple[Int, tuple[Int, Int]]:
-    """Interior vertices [N] of the basis, and triangles over them: (socket, all solids)."""
-    start, stop = basis.part("socket").start, basis.part("teeth_lower").stop
-    socket = basis.triangles_of("socket")
-    solid = basis.triangles_of(*_PARTS[1:])
-    inside = [t[((t >= start) & (t < stop)).all(1)] - start for t in (socket, solid)]
-    first, second = (np.ascontiguousarray(t, np.int32) for t in inside)
-    return np.arange(start, stop, dtype=np.int32), (first, second)
+    """Interior vertices [N] that can be seen, and triangles over them: (socket, all solids).
+
+    Left out: what faces the throat, and gums and tongue far behind the teeth, where it is dark.
+    """
+    socket = _seen_from_front(basis, basis.triangles_of("socket"), -10.0)
+    solid = _seen_from_front(basis, basis.triangles_of(*_PARTS[1:]), _BACK_CM)
+    vertices = np.unique(np.concatenate([socket, solid])).astype(np.int32)
+    index = np.full(len(basis.mean), -1, np.int32)
+    index[vertices] = np.arange(len(vertices), dtype=np.int32)
+    return vertices, (np.ascontiguousarray(index[socket]), np.ascontiguousarray(index[solid]))
+
+
+def _seen_from_front(basis: FaceBasis, triangles: Int, back: float) -> Int:
+    """Triangles that face the camera in some motion and lie in front of ``back`` (cm, model z)."""
+    corner = basis.mean[triangles]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    facing = normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
+    # Jaw and tongue tip by up to about 25 degrees, the head turns by 25.
+    tongue = basis.vertex_part[triangles[:, 0]] == PARTS.index("tongue")
+    return np.asarray(triangles[((facing > -0.5) | tongue) & (corner[:, :, 2].mean(1) > back)], np.int32)
 
 
 def _photo_window(source: SourceGeometry) -> Arrays:

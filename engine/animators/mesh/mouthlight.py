@@ -9,11 +9,12 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LipLine", "light_interior"]
+__all__ = ["LipLine", "light_interior", "pick_triangles"]
 
 Float = NDArray[np.float32]
 
 _BINS = 48
+_HIDDEN_CM = 0.3  # further behind a lip than this nothing shows (interior triangles are smaller)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def light_interior(
     2. ``base`` [N, 3] colour 0..255 in full light, ``gloss`` [N, 3]: strength of the highlight,
        its exponent, and how fast light falls with depth (1/cm).
     3. ``direction`` [3] unit vector to the light, then the lip line.
-    4. ``out`` [N, 4]: colour 0..255 and the light 0..1 that reached the vertex.
+    4. ``out`` [N, 4]: colour 0..255 and the light 0..1 that reached the vertex; light -1 marks a
+       vertex that cannot be seen: turned away, or far behind a lip.
     """
     bins = top.shape[0]
     inv = (bins - 1) / max(right - left, 1e-3)
@@ -74,6 +76,7 @@ def light_interior(
     # Half vector between light and viewer (0, 0, 1), for the wet highlights.
     hz = lz + 1.0
     hl = 1.0 / math.sqrt(lx * lx + ly * ly + hz * hz)
+    hidden = _HIDDEN_CM * per_cm
     for i in range(xyz.shape[0]):
         x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
         t = min(max((x - left) * inv, 0.0), bins - 1.001)
@@ -81,6 +84,11 @@ def light_interior(
         f = t - k
         upper = top[k] + f * (top[k + 1] - top[k])
         lower = bottom[k] + f * (bottom[k + 1] - bottom[k])
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        out[i, 3] = -1.0
+        if nz < -0.35 or y < upper - hidden or y > lower + hidden or x < left - hidden or x > right + hidden:
+            out[i, 0], out[i, 1], out[i, 2] = 0.0, 0.0, 0.0
+            continue
         below = max((y - upper) / per_cm, 0.0)
         above = max((lower - y) / per_cm, 0.0)
         aside = max(min(x - left, right - x) / per_cm, 0.0)
@@ -93,13 +101,26 @@ def light_interior(
         light *= 0.22 + 0.78 * gap * (2.0 - gap)
         behind = max(z - depth - 0.35, 0.0)
         light *= 0.05 + 0.95 * math.exp(-behind * gloss[i, 2])
-        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
         lambert = max(nx * lx + ny * ly + nz * lz, 0.0)
         diffuse = light * (0.58 + 0.46 * lambert)
         half = max((nx * lx + ny * ly + nz * hz) * hl, 0.0)
-        shine = 255.0 * gloss[i, 0] * light * half ** gloss[i, 1]
+        shine = 255.0 * gloss[i, 0] * light * half ** gloss[i, 1] if half > 0.75 else 0.0
         # Light that has bounced off lips and gums is red: dark places lose green and blue first.
-        out[i, 0] = base[i, 0] * diffuse**0.92 + shine
-        out[i, 1] = base[i, 1] * diffuse**1.04 + shine
-        out[i, 2] = base[i, 2] * diffuse**1.07 + shine
+        log = math.log(max(diffuse, 1e-4))
+        green = diffuse * math.exp(0.04 * log)
+        out[i, 0] = base[i, 0] * diffuse * math.exp(-0.08 * log) + shine
+        out[i, 1] = base[i, 1] * green + shine
+        out[i, 2] = base[i, 2] * green * (1.0 + 0.03 * log) + shine
         out[i, 3] = light
+
+
+@nb.njit(cache=True, nogil=True)
+def pick_triangles(triangles: NDArray[np.int32], rgba: Float, out: NDArray[np.int32]) -> int:
+    """Copy the triangles with a vertex that can be seen (``rgba[:, 3] >= 0``) to ``out``; how many."""
+    count = 0
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        if rgba[a, 3] >= 0.0 or rgba[b, 3] >= 0.0 or rgba[c, 3] >= 0.0:
+            out[count, 0], out[count, 1], out[count, 2] = a, b, c
+            count += 1
+    return count

@@ -141,8 +141,10 @@ def _drop(source: SourceGeometry, teeth: Float, edge: Float) -> float:
 
 def _unhidden(source: SourceGeometry, vertices: NDArray[np.int32], xyz: Float) -> Float:
     """1 where no other part of the interior is in front [N]."""
-    first = int(vertices[0])
-    triangles = source.basis.triangles_of("gums", "tongue", "teeth_upper", "teeth_lower") - first
+    index = np.full(len(source.basis.mean), -1, np.int32)
+    index[vertices] = np.arange(len(vertices), dtype=np.int32)
+    triangles = index[source.basis.triangles_of("gums", "tongue", "teeth_upper", "teeth_lower")]
+    triangles = triangles[(triangles >= 0).all(1)]
     low = np.floor(xyz[:, :2].min(0)).astype(int) - 1
     high = np.ceil(xyz[:, :2].max(0)).astype(int) + 2
     width, height = (int(v) for v in np.maximum(high - low, 4))
