@@ -13,6 +13,7 @@ Smooth continuation solves (a L + b L^2 + W) x = W x_known, a membrane with bend
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -51,7 +52,7 @@ class PersonGrid:
     units: SparseUnits
 
 
-def smoothstep(low: float, high: float, x: Float | float) -> Float:
+def smoothstep(low: float, high: float, x: NDArray[np.floating[Any]] | float) -> Float:
     """0 below ``low``, 1 above ``high``, cubic between (``low`` > ``high`` falls)."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)

@@ -16,7 +16,7 @@ from engine.animators.mesh.layers import SourceGeometry
 from engine.animators.mesh.skin import LID_ROWS
 from engine.types import EXPRESSION_NAMES
 
-__all__ = ["lash_strip", "lid_paint"]
+__all__ = ["lash_strip", "lid_edge", "lid_paint", "lid_share"]
 
 Float = NDArray[np.float32]
 
@@ -37,34 +37,89 @@ def lid_paint(source: SourceGeometry) -> tuple[Float, Float]:
 
 
 def _one_lid(source: SourceGeometry, eye: int) -> tuple[Float, Float]:
-    basis, crop = source.basis, source.crop
-    field = np.linalg.norm(basis.expression[_UNITS[eye]], axis=1)
-    field[basis.skin.stop :] = 0.0
-    share = np.clip(field / max(float(np.percentile(field[field > 0.3 * field.max()], 85)), 1e-6), 0.0, 1.0)
-    at = basis.at_landmarks(source.vertices)
+    basis, crop, vertices = source.basis, source.crop, source.vertices
+    share = lid_share(source, eye)
+    at = basis.at_landmarks(vertices)
     upper = at[LID_ROWS[eye][0]]
-    edge = _curve_distance(source.vertices, upper)
+    edge = _curve_distance(vertices, upper)
     xy = np.clip(source.projected[:, :2].round().astype(int), 0, crop.shape[0] - 1)
     colour = crop[xy[:, 1], xy[:, 0]].astype(np.float32)
-    above = source.vertices[:, 1] > np.interp(source.vertices[:, 0], *_sorted_curve(upper))
-    ring = source.visible & (share > 0.02) & (share < 0.35) & above
+    above = vertices[:, 1] - np.interp(vertices[:, 0], *_sorted_curve(upper))
+    skin = np.zeros(len(share), bool)
+    skin[basis.skin] = True
+    near = source.visible & skin & (edge < 0.15)
+    dark = np.percentile(colour[near], 10, axis=0) if near.any() else np.array([50.0, 38.0, 25.0])
+    ring = source.visible & skin & (share > 0.01) & (share < 0.5) & (above > 0.1) & (edge > 0.3)
     paint = np.zeros((len(share), 4), np.float32)
-    if ring.sum() < 6:
+    if ring.sum() < 12:
         return paint, np.zeros(4, np.float32)
-    skin = _skin_only(colour[ring])
-    moving = share > 0.02
-    weights = np.exp(
-        -np.linalg.norm(source.vertices[moving, None] - source.vertices[None, ring], axis=2) / 0.6
-    )
-    paint[moving, :3] = (weights / weights.sum(1, keepdims=True)) @ skin
-    # Darker in the crease, a soft light on the ball, darker again at the lashes.
-    shade = 1.0 - 0.10 * smoothstep(0.45, 0.1, edge) - 0.10 * smoothstep(0.7, 0.2, share)
-    paint[:, :3] *= shade[:, None]
-    side = source.vertices[:, 1] > upper[[0, -1], 1].mean() - 0.6
-    paint[:, 3] = 0.92 * smoothstep(0.1, 0.8, share) * side * smoothstep(0.08, 0.3, edge)
-    near = source.visible & (edge < 0.15)
-    dark = np.percentile(colour[near], 15, axis=0) if near.any() else np.array([50.0, 38.0, 25.0])
-    return paint, np.append(0.8 * dark, 0.6).astype(np.float32)
+    plain = _towards(_skin_gradient(vertices[ring], colour[ring], vertices), _face_tint(source, colour))
+    shade = _shading(vertices, upper, share, edge)[:, None]
+    # Skin that darkens reddens: light loses blue and green first.
+    paint[:, :3] = plain * shade ** np.array([0.7, 1.0, 1.1], np.float32)
+    # All of the lid that travels, and the fold above it where the open eye's lashes and shadow lie.
+    lid = smoothstep(0.1, 0.6, share)
+    fold = smoothstep(0.75, 0.35, edge) * smoothstep(-0.05, 0.1, above) * smoothstep(0.01, 0.12, share)
+    width = float(np.ptp(upper[:, 0]))
+    ends = np.minimum(vertices[:, 0] - upper[:, 0].min(), upper[:, 0].max() - vertices[:, 0])
+    inside = smoothstep(-0.12, 0.06, ends / width)
+    side = vertices[:, 1] > upper[[0, -1], 1].mean() - 0.6
+    paint[:, 3] = 0.94 * np.maximum(lid, 0.85 * fold) * inside * side * skin * smoothstep(0.04, 0.2, edge)
+    return paint, np.append(0.75 * dark, 0.75).astype(np.float32)
+
+
+def lid_share(source: SourceGeometry, eye: int) -> Float:
+    """How far each vertex [V] travels in a blink, 0..1."""
+    field = np.linalg.norm(source.basis.expression[_UNITS[eye]], axis=1)
+    field[source.basis.skin.stop :] = 0.0
+    full = float(np.percentile(field[field > 0.3 * field.max()], 85))
+    return np.asarray(np.clip(field / max(full, 1e-6), 0.0, 1.0), np.float32)
+
+
+def _shading(vertices: Float, upper: Float, share: Float, edge: Float) -> Float:
+    """Light on a closed lid [V]: a ball under thin skin, dimmer in the fold and at the corners."""
+    centre = 0.5 * (upper[:, 0].min() + upper[:, 0].max())
+    across = (vertices[:, 0] - centre) / (0.5 * np.ptp(upper[:, 0]))
+    ball = np.sqrt(np.clip(1.0 - 0.75 * across**2, 0.05, 1.0))
+    light = 0.92 + 0.13 * ball * smoothstep(0.25, 0.9, share)
+    crease = 0.13 * np.exp(-(((share - 0.32) / 0.13) ** 2)) * smoothstep(1.15, 0.5, np.abs(across))
+    rim = 0.12 * smoothstep(0.22, 0.06, edge)
+    return np.asarray(light - crease - rim, np.float32)
+
+
+def _face_tint(source: SourceGeometry, colour: Float) -> Float:
+    """Median colour [3] of the plain skin of cheeks and forehead."""
+    mean = source.basis.mean
+    plain = source.visible & (np.abs(mean[:, 0]) < 5.5) & (source.normals[:, 2] > 0.6)
+    plain &= ((mean[:, 1] > -2.0) & (mean[:, 1] < 1.2)) | ((mean[:, 1] > 6.5) & (mean[:, 1] < 8.5))
+    plain[source.basis.skin.stop :] = False
+    chosen = colour[plain] if plain.sum() > 20 else colour[source.visible]
+    return np.asarray(np.median(chosen, axis=0), np.float32)
+
+
+def _towards(colours: Float, tint: Float) -> Float:
+    """``colours`` [n, 3] moved part of the way to ``tint``: half in hue, a quarter in brightness."""
+    light = colours.mean(1, keepdims=True)
+    goal = max(float(tint.mean()), 1.0)
+    hue = 0.5 * colours / np.maximum(light, 1.0) + 0.5 * tint / goal
+    return np.asarray(np.clip(hue * (0.75 * light + 0.25 * goal), 0, 255), np.float32)
+
+
+def _skin_gradient(points: Float, colours: Float, where: Float) -> Float:
+    """Skin colour [V, 3] as a plane over x and y, fitted to the brighter half of ``colours`` [n, 3].
+
+    Lashes, brow hair and make-up are darker than skin and drop out.
+    """
+    light = colours.mean(1)
+    low, high = np.percentile(light, [50, 92])
+    use = (light >= low) & (light <= high)
+    centre, spread = points[use, :2].mean(0), points[use, :2].std(0) + 1e-3
+    design = np.concatenate([np.ones((use.sum(), 1)), (points[use, :2] - centre) / spread], 1)
+    ridge = np.diag([0.0, 1.0, 1.0]) * 0.1 * use.sum()
+    plane = np.linalg.solve(design.T @ design + ridge, design.T @ colours[use])
+    local = np.clip((where[:, :2] - centre) / spread, -2.0, 2.0)
+    fitted = np.concatenate([np.ones((len(where), 1)), local], 1) @ plane
+    return np.asarray(np.clip(fitted, colours[use].min(0), colours[use].max(0)), np.float32)
 
 
 def _sorted_curve(curve: Float) -> tuple[Float, Float]:
@@ -72,12 +127,16 @@ def _sorted_curve(curve: Float) -> tuple[Float, Float]:
     return curve[order, 0], curve[order, 1]
 
 
-def _skin_only(colours: Float) -> Float:
-    """Brow hair and lashes among ``colours`` [n, 3] replaced by the ring's bright median."""
-    light = colours.mean(1)
-    bright = np.median(colours[light >= np.median(light)], axis=0)
-    dark = light < np.percentile(light, 45)
-    return np.where(dark[:, None], bright, colours).astype(np.float32)
+def lid_edge(points: Float, count: int) -> Float:
+    """A smooth closed-lid edge [count, 2] through nine noisy landmarks [9, 2], corners kept."""
+    t = np.linspace(0.0, 1.0, len(points))
+    chord = points[0] + (points[-1] - points[0]) * t[:, None]
+    # Cubic that vanishes at both corners: t (1 - t) (a + b t).
+    design = (t * (1 - t))[:, None] * np.stack([np.ones_like(t), t], 1)
+    shape, *_ = np.linalg.lstsq(design, points - chord, rcond=None)
+    s = np.linspace(0.0, 1.0, count)
+    smooth = (s * (1 - s))[:, None] * np.stack([np.ones_like(s), s], 1) @ shape
+    return np.asarray(points[0] + (points[-1] - points[0]) * s[:, None] + smooth, np.float32)
 
 
 def lash_strip(edge: Float, thickness: float) -> tuple[Float, NDArray[np.int32]]:
@@ -91,8 +150,9 @@ def lash_strip(edge: Float, thickness: float) -> tuple[Float, NDArray[np.int32]]
     normal = np.stack([-along[:, 1], along[:, 0]], 1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6
     normal *= np.where(normal[:, 1:] < 0, -1.0, 1.0)
-    wide = thickness * (0.35 + 0.65 * np.sin(np.pi * np.clip(0.9 * t + 0.02, 0, 1)))[:, None]
-    rows = [edge - normal * wide, edge + 0.3 * normal * wide, edge + 1.6 * normal * wide]
+    # Thin at the corners; longest lashes in the outer third (the rows start at the outer corner).
+    wide = thickness * (0.15 + 0.85 * np.sin(np.pi * np.clip(0.9 * t + 0.08, 0, 1)) ** 0.7)[:, None]
+    rows = [edge - 0.8 * normal * wide, edge + 0.2 * normal * wide, edge + 2.2 * normal * wide]
     flat = np.concatenate(rows)
     xyz = np.concatenate([flat, np.zeros((3 * n, 1))], 1).astype(np.float32)
     k = np.arange(n - 1)

@@ -19,7 +19,7 @@ from engine.animators.mesh.geometry import SparseUnits, deform, project, unit_no
 from engine.animators.mesh.grid import CELL, NODES, hold_borders, smoothstep
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import FrameGeometry, Layer
-from engine.animators.mesh.lids import lash_strip
+from engine.animators.mesh.lids import lash_strip, lid_edge
 from engine.animators.mesh.pixels import average_window, blend_map, fill_window, keep_inside, paint_face
 from engine.animators.mesh.semantics import effective_expression, head_motion
 from engine.face.basis import FaceBasis
@@ -112,6 +112,7 @@ class FrameRenderer:
         self.lip_opening = (opening[:, _CENTRAL_LIPS[0]] - opening[:, _CENTRAL_LIPS[1]]).mean(1)
         self.interior = basis.triangles_of(*_INTERIOR)
         self.seal_rest = float(self._seal_strength(identity.expression))
+        self.lid_vertices = [np.nonzero(identity.lid[eye, :, 3] > 0.01)[0] for eye in range(2)]
         self.face_vertices = np.unique(identity.triangles)
 
     def draw(self, motion: Float, buffers: FrameBuffers, out: Bytes, tier: int = 0) -> None:
@@ -202,7 +203,10 @@ class FrameRenderer:
             shut = self._lid_travel(frame.expression, _BLINK_UNITS[eye])
             b.attributes[:, 3:6] = self.identity.lid[eye, :, :3]
             b.attributes[:, 6] = self.identity.lid[eye, :, 3] * smoothstep(0.1, 0.75, shut)
-            canvas = self._open_window(frame.landmarks[rows.ravel()], 0.9 * per_cm, frame.tier, b, out)
+            around = np.concatenate(
+                [frame.landmarks[rows.ravel()], frame.projected[self.lid_vertices[eye], :2]]
+            )
+            canvas = self._open_window(around, 0.3 * per_cm, frame.tier, b, out)
             if canvas is None:
                 continue
             self._layer("eyes", canvas, frame, eye)
@@ -255,8 +259,7 @@ class FrameRenderer:
         strength = float(lash[3]) * float(smoothstep(0.1, 0.7, shut))
         if strength < 0.01:
             return
-        edge = _smooth_curve(frame.landmarks[row], 25)
-        xyz, triangles = lash_strip(edge, 0.10 * frame.pixels_per_cm)
+        xyz, triangles = lash_strip(lid_edge(frame.landmarks[row], 25), 0.09 * frame.pixels_per_cm)
         rgba = np.zeros((len(xyz), 4), np.float32)
         rgba[:, :3] = lash[:3]
         rgba[25:50, 3] = strength
@@ -269,15 +272,3 @@ def _box(points: Float, margin: float, size: int) -> tuple[int, int, int, int]:
     high = np.minimum(np.ceil(points.max(0) + margin), size - 1).astype(int)
     width, height = np.maximum(high - low + 1, 0)
     return int(low[0]), int(low[1]), int(width), int(height)
-
-
-def _smooth_curve(points: Float, count: int) -> Float:
-    """Catmull-Rom curve through ``points`` [n, 2], sampled ``count`` times."""
-    n = len(points)
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    t = np.linspace(0, n - 1, count)
-    i = np.minimum(t.astype(int), n - 2)
-    f = (t - i)[:, None]
-    p0, p1, p2, p3 = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
-    curve = p1 + 0.5 * f * (p2 - p0 + f * (2 * p0 - 5 * p1 + 4 * p2 - p3 + f * (3 * (p1 - p2) + p3 - p0)))
-    return np.asarray(curve, np.float32)
