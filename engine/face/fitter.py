@@ -62,6 +62,9 @@ IS_RELATIVE = np.array(
 """[64] units that motion counts from the portrait's own expression; the others (lips, jaw, cheeks,
 tongue) are absolute."""
 
+MEAN_INTEROCULAR_CM = 8.9
+"""Distance of the outer eye corners on the mean head."""
+
 IRIS_DEPTH = 1.4
 """cm from the centre of the eyeball to the iris."""
 
@@ -91,7 +94,7 @@ class FaceFit:
     correction: Float
     """[V, 3] cm, what the coefficients could not explain, spread over the mesh; head coordinates"""
     error_percent: float
-    """mean landmark distance of the coefficients alone, % of the inter-ocular distance"""
+    """mean landmark distance of the coefficients alone, % of ``interocular_px``"""
     spread_error_percent: float
     """the same with ``correction``"""
 
@@ -128,6 +131,11 @@ class FaceFit:
         """Distance of the outer eye corners of this person: the unit of pose translation."""
         marks = load_basis().at_landmarks(self.neutral())
         return float(np.linalg.norm(marks[EYE_CORNERS[0]] - marks[EYE_CORNERS[1]]))
+
+    @property
+    def interocular_px(self) -> float:
+        """The same in the picture, as if the face looked straight at the camera."""
+        return self.focal * self.interocular_cm / float(-self.to_camera(CENTRE.astype(np.float32))[2])
 
     @property
     def yaw(self) -> float:
@@ -199,7 +207,7 @@ def fit_face(points: Float, size: int | tuple[int, int]) -> FaceFit:
         target=np.zeros(identities + units),
         low=np.concatenate([np.full(identities, -np.inf), np.zeros(units)]),
         high=np.concatenate([np.full(identities, np.inf), np.ones(units)]),
-        scale=interocular(marks),
+        scale=camera.focal / HEAD_DISTANCE_CM * MEAN_INTEROCULAR_CM,
     )
     found = iterate(problem, camera, np.zeros(identities + units), ITERATIONS)
     fit = FaceFit(
@@ -236,7 +244,7 @@ def _misses(fit: FaceFit, points: Float) -> tuple[Float, Float, float]:
     """Landmark misses [468, 2] px, landmark depths [468] cm, mean error in % of the inter-ocular distance."""
     seen = fit.project(load_basis().at_landmarks(fit.vertices()))
     miss = points[:468] - seen[:, :2]
-    return miss, seen[:, 2], float(100 * np.linalg.norm(miss, axis=1).mean() / interocular(points))
+    return miss, seen[:, 2], float(100 * np.linalg.norm(miss, axis=1).mean() / fit.interocular_px)
 
 
 def _correct(fit: FaceFit, points: Float) -> FaceFit:
@@ -280,7 +288,7 @@ def fit_frame(points: Float, person: FaceFit, previous: Float | None = None) -> 
         target=hold / (FRAME_STIFFNESS * model.stiffness + hold) * start,
         low=np.zeros(len(start)),
         high=np.ones(len(start)),
-        scale=interocular(marks),
+        scale=person.interocular_px,
     )
     found = iterate(problem, camera, start, FRAME_ITERATIONS)
     return _motion(expand(found), camera, person, base, points)

@@ -46,7 +46,7 @@ _FROZEN = (
     "eyeLook", "pupil", "tongue", "lipsSealed", "lowerLipIn", "browInnerUp", "cheekPuff", "cheekRaiser",
 )  # fmt: skip
 # Prior precision of an expression coefficient, and of units a face at rest seldom shows.
-IDENTITY_STIFFNESS = 1.5
+IDENTITY_STIFFNESS = 1.0
 _STIFFNESS = 30.0
 _STIFFER = {
     "mouthClose": 80.0, "cheekPuffLeft": 80.0, "cheekPuffRight": 80.0, "jawForward": 80.0,
