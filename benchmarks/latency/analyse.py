@@ -19,7 +19,7 @@ from benchmarks.latency.marks import GUARD, find_marks, match_marks
 from benchmarks.latency.microphone import RATE, Utterances
 from engine.types import SAMPLE_RATE
 
-__all__ = ["Measured", "Observation", "Summary", "analyse", "context_clock", "summarise"]
+__all__ = ["ContextClock", "Measured", "Observation", "Summary", "analyse", "summarise"]
 
 Floats = NDArray[np.float64]
 _FRAME_S = 0.04
@@ -92,24 +92,32 @@ class Measured:
     first_frame_ms: float
 
 
-def context_clock(clock: Floats) -> tuple[float, float]:
-    """(a, b) of ``performance_ms = a + 1000 b · context_s``.
+class ContextClock:
+    """When a moment of the page's audio context (s) came to pass, in ms of ``performance.now()``.
 
     A reading can only be late (the context's time stands still between audio callbacks), so the
-    earliest reading of every second is the true one.
+    earliest reading near a moment is the true one. Near, because the context falls behind for good
+    whenever the browser's audio thread was starved.
     """
-    ms, context = clock[:, 0], clock[:, 1]
-    running = context > 0
-    ms, context = ms[running], context[running]
-    excess = ms - 1000 * context
-    second = np.floor(context).astype(np.int64)
-    best = np.array([np.flatnonzero(second == s)[excess[second == s].argmin()] for s in np.unique(second)])
-    if best.size < 3:
-        return float(excess.min()), 1.0
-    slope, start = np.polyfit(context[best], excess[best], 1)
-    # Below all readings, not through their middle.
-    start += float((excess[best] - slope * context[best] - start).min())
-    return float(start), 1.0 + float(slope) / 1000.0
+
+    STEP_S, REACH_S = 0.1, 0.25
+
+    def __init__(self, clock: Floats) -> None:
+        readings = clock[clock[:, 1] > 0]
+        ms, context = readings[:, 0], readings[:, 1]
+        excess = ms - 1000 * context
+        self._at = np.arange(context[0], context[-1] + self.STEP_S, self.STEP_S)
+        first = np.searchsorted(context, self._at - self.REACH_S)
+        last = np.searchsorted(context, self._at + self.REACH_S)
+        self._excess = np.array(
+            [excess[i:j].min() if j > i else np.nan for i, j in zip(first, last, strict=True)]
+        )
+        known = np.isfinite(self._excess)
+        self._at, self._excess = self._at[known], self._excess[known]
+
+    def __call__(self, context_s: Floats) -> Floats:
+        at = np.asarray(context_s, np.float64)
+        return np.asarray(1000 * at + np.interp(at, self._at, self._excess), np.float64)
 
 
 def _shown_frames(frames: Floats) -> tuple[Floats, int, int]:
@@ -125,7 +133,7 @@ def analyse(seen: Observation, said: Utterances) -> Measured:
     Raises:
         ValueError: no marked frame was seen, so nothing ties picture to sound.
     """
-    start, rate = context_clock(seen.clock)
+    clock = ContextClock(seen.clock)
     shown, repeated, unreadable = _shown_frames(seen.frames)
     marked = shown[shown[:, 6] >= 0]
     heard = marked[:, 5] * _FRAME_S + (marked[:, 6] - GUARD) / SAMPLE_RATE
@@ -138,7 +146,7 @@ def analyse(seen: Observation, said: Utterances) -> Measured:
     sent, back = (np.array(side) for side in zip(*pairs, strict=True))
 
     def entered(microphone_s: Floats) -> Floats:
-        return start + 1000 * rate * (seen.spoken_at + microphone_s)
+        return clock(seen.spoken_at + microphone_s)
 
     display = np.maximum(marked[:, 1], marked[:, 2])
     within = 1000 * (heard - marked[:, 5] * _FRAME_S)
@@ -147,7 +155,7 @@ def analyse(seen: Observation, said: Utterances) -> Measured:
     spoken = shown[:, 5] * _FRAME_S - lag
     screen = np.maximum(shown[:, 1], shown[:, 2])
     first = screen[0]
-    av_at, av = _sound_offsets(seen, said, sent, display[back] + within[back], start, rate)
+    av_at, av = _sound_offsets(seen, said, sent, display[back] + within[back], clock)
     steady = screen - first > 1000.0
     span = (shown[:, 5].max() - shown[:, 5].min()) + 1
     return Measured(
@@ -178,11 +186,11 @@ def _onsets(spoken: Floats, screen: Floats, onsets: Floats, entered: Any) -> Flo
 
 
 def _sound_offsets(
-    seen: Observation, said: Utterances, sent: NDArray[np.int64], picture: Floats, start: float, rate: float
+    seen: Observation, said: Utterances, sent: NDArray[np.int64], picture: Floats, clock: ContextClock
 ) -> tuple[Floats, Floats]:
     """(moment, picture minus sound) of every mark that was both seen and heard."""
     ears = seen.heard_at + np.array(find_marks(seen.heard, RATE)) / RATE
-    sound = {i: start + 1000 * rate * ears[j] for i, j in match_marks(said.marks, ears)}
+    sound = {i: float(clock(ears[j])) for i, j in match_marks(said.marks, ears)}
     both = [(sound[i], eye - sound[i]) for i, eye in zip(sent.tolist(), picture, strict=True) if i in sound]
     table = np.array(both, np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]

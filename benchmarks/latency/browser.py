@@ -108,7 +108,7 @@ class PageDriver:
         self._page.check("input[name=voice][value=mic]", force=True)
 
     def call(self) -> None:
-        """Start a call; returns when the first frame is on the screen. StreamError otherwise."""
+        """Start a call with sound; returns when the first frame is on the screen. StreamError otherwise."""
         self._page.evaluate("visavisProbe.clear()")
         self._page.click("#start")
         try:
@@ -116,6 +116,9 @@ class PageDriver:
         except Exception as error:
             notice = self._page.inner_text("#notice")
             raise StreamError(f"the call did not come up: {notice or error}") from error
+        if self._page.get_attribute("#sound", "aria-pressed") == "false":
+            # As with headphones: only who hears the voice needs picture and sound together.
+            self._page.click("#sound")
 
     def hold(self, seconds: float, pid: int) -> LiveRun:
         """Stay in the call for ``seconds``, then end it."""

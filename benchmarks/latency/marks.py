@@ -25,6 +25,7 @@ __all__ = [
 MARK_SECONDS = 0.03
 _LOW_HZ, _HIGH_HZ = 1200.0, 4200.0
 _THRESHOLD = 0.55
+_LEAST_RUN = 3
 
 Floats = NDArray[np.float64]
 GUARD = 80
@@ -105,8 +106,22 @@ def match_marks(sent: Floats, heard: Floats, tolerance: float = 0.02) -> list[tu
     """Pairs (index in ``sent``, index in ``heard``), ascending, of the delay that explains most of ``heard``.
 
     Both are ascending times in seconds on clocks that differ by any constant; the delay may wander
-    slowly, by less than ``tolerance`` between neighbouring marks.
+    slowly, by less than ``tolerance`` between neighbouring marks, and may jump now and then.
     """
+    pairs = _best_run(sent, heard, tolerance)
+    if not pairs:
+        return []
+    # A jump (a starved sender) ends a run: what lies before and after it is matched by itself.
+    (i0, j0), (i1, j1) = pairs[0], pairs[-1]
+    before = match_marks(sent[:i0], heard[:j0], tolerance) if j0 >= _LEAST_RUN else []
+    after = match_marks(sent[i1 + 1 :], heard[j1 + 1 :], tolerance) if heard.size - j1 > _LEAST_RUN else []
+    before = before if len(before) >= _LEAST_RUN else []
+    after = after if len(after) >= _LEAST_RUN else []
+    return before + pairs + [(i + i1 + 1, j + j1 + 1) for i, j in after]
+
+
+def _best_run(sent: Floats, heard: Floats, tolerance: float) -> list[tuple[int, int]]:
+    """The longest run of marks at a delay that only wanders."""
     if not sent.size or not heard.size:
         return []
     anchors = np.linspace(0, heard.size - 1, min(heard.size, 12)).astype(int)

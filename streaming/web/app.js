@@ -2,7 +2,7 @@
 
 import { Call, CallError } from "./call.js";
 import { MotionPanel, PortraitPanel, VoicePanel } from "./panel.js";
-import { FrameMeter, StatsPanel, browserStats } from "./stats.js";
+import { FrameMeter, StatsPanel, browserStats, pictureLate } from "./stats.js";
 
 const STATS_MS = 1000;
 const CONTROLS_MS = 60; // sliders move faster than the server needs to hear
@@ -173,6 +173,8 @@ async function refresh(mine) {
   }
   if (call !== mine) return;
   lastBrowser = browser;
+  if (video.muted) mine.lipSync.release();
+  else mine.lipSync.update(pictureLate(browser), browser.video?.jitterMs ?? 0);
   panel.show(server, browser);
 }
 

@@ -72,6 +72,34 @@ function shortPackets(sdp) {
     section.startsWith("m=audio") && !section.includes("a=ptime:") ? `${section}a=ptime:10\r\n` : section).join("");
 }
 
+/** Keeps picture and sound together where the browser alone lets them drift up to 30 ms apart. */
+class LipSync {
+  static #DEAD_MS = 6;
+  static #MOST_MS = 120;
+
+  constructor(receiver) {
+    this.receiver = receiver;
+    this.target = 0;
+  }
+
+  /** `late`: how much the picture trails the sound (ms), `held`: what its jitter buffer holds now. */
+  update(late, held) {
+    if (!("jitterBufferTarget" in this.receiver) || !Number.isFinite(late)) return;
+    if (Math.abs(late) < LipSync.#DEAD_MS) return;
+    // Half the error a second. A target below what the buffer holds anyway does nothing: start from there.
+    const from = this.target || (late < 0 ? held : 0);
+    this.target = Math.round(Math.min(LipSync.#MOST_MS, Math.max(0, from - late / 2)));
+    this.receiver.jitterBufferTarget = this.target;
+  }
+
+  /** Nobody hears the sound: the picture need not wait for it. */
+  release() {
+    if (!this.target) return;
+    this.target = 0;
+    this.receiver.jitterBufferTarget = 0;
+  }
+}
+
 /** How long a lost connection may heal by itself before the page says so. */
 const HEAL_MS = 3000;
 
@@ -84,6 +112,7 @@ export class Call {
     this.stream = new MediaStream();
     this.microphone = null;
     this.pc = null;
+    this.lipSync = null;
     this.healing = 0;
     this.closed = false;
   }
@@ -96,6 +125,7 @@ export class Call {
       : pc.addTransceiver("audio", { direction: "recvonly" });
     const video = pc.addTransceiver("video", { direction: "recvonly" });
     for (const { receiver } of [audio, video]) this.#noExtraDelay(receiver);
+    this.lipSync = new LipSync(video.receiver);
     // Audio and video in one stream: the browser keeps them together.
     pc.addEventListener("track", ({ track }) => {
       this.stream.addTrack(track);

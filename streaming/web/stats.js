@@ -71,6 +71,13 @@ export async function browserStats(pc, before) {
   return out;
 }
 
+/** How much the picture trails the sound at this moment (ms), by the sender's clock; NaN while unknown. */
+export function pictureLate(browser) {
+  const audio = browser.audio?.playout;
+  const video = browser.video?.playout;
+  return audio > 0 && video > 0 ? audio - video : NaN;
+}
+
 /** A fine line without axes; `low` and `high` fix the scale so that noise is not magnified. */
 function sparkline(canvas, points, low, high, target) {
   const ratio = window.devicePixelRatio || 1;
@@ -129,12 +136,8 @@ export class StatsPanel {
     this.#curves(server?.budget_ms);
   }
 
-  /** Video minus audio at the receiver, from the senders' common clock: positive when the video is late. */
   #offset(browser) {
-    const audio = browser.audio?.playout;
-    const video = browser.video?.playout;
-    const known = Number.isFinite(audio) && Number.isFinite(video) && audio > 0 && video > 0;
-    element("head-offset").textContent = known ? ms(audio - video) : "–";
+    element("head-offset").textContent = ms(pictureLate(browser));
   }
 
   #server(server, browser) {

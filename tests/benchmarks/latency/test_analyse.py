@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.latency.analyse import Observation, analyse, context_clock, summarise
+from benchmarks.latency.analyse import ContextClock, Observation, analyse, summarise
 from benchmarks.latency.marks import GUARD, MARK_SECONDS
 from benchmarks.latency.microphone import RATE, Utterances, build_microphone
 
@@ -69,17 +69,25 @@ def test_wav_is_a_file_of_the_signal() -> None:
 
 
 def test_context_clock_ignores_late_readings() -> None:
-    seen = observe(200.0, 0.0, set())
-    start, rate = context_clock(seen.clock)
+    clock = ContextClock(observe(200.0, 0.0, set()).clock)
     for context in (1.0, 20.0):
-        assert start + 1000 * rate * context == pytest.approx(float(performance_ms(context)), abs=0.5)
+        assert float(clock(np.array(context))) == pytest.approx(float(performance_ms(context)), abs=0.7)
+
+
+def test_context_clock_follows_a_starved_audio_thread() -> None:
+    readings = observe(200.0, 0.0, set()).clock
+    readings[readings[:, 1] > 10.0, 0] += 100.0
+    clock = ContextClock(readings)
+    for context, stalled in ((9.0, 0.0), (11.0, 100.0)):
+        expected = float(performance_ms(context)) + stalled
+        assert float(clock(np.array(context))) == pytest.approx(expected, abs=0.7)
 
 
 @pytest.mark.parametrize("latency", [140.0, 263.0, 1700.0])
 def test_latency_is_found_on_one_clock(latency: float) -> None:
     found = analyse(observe(latency, 12.0, set()), SAID)
     assert np.median(found.frame_latency) == pytest.approx(latency, abs=1.0)
-    assert np.ptp(found.frame_latency) < 1.0
+    assert np.ptp(found.frame_latency) < 2.0
     assert np.median(found.mark_latency) == pytest.approx(latency, abs=1.0)
     assert np.median(found.av_offset) == pytest.approx(12.0, abs=1.0)
     assert found.playout_offset.tolist() == [10.0]

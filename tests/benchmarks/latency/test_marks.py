@@ -97,3 +97,9 @@ def test_match_follows_a_delay_that_wanders() -> None:
     sent = np.array(place_marks(0.0, 30.0, seed=7))
     heard = sent * 1.01 + 2.0  # 300 ms over the whole run, 5 ms from mark to mark
     assert match_marks(sent, heard) == [(i, i) for i in range(sent.size)]
+
+
+def test_match_finds_both_sides_of_a_jump() -> None:
+    sent = np.array(place_marks(0.0, 30.0, seed=8))
+    heard = sent + np.where(sent < 12.0, 0.5, 0.75)
+    assert match_marks(sent, heard) == [(i, i) for i in range(sent.size)]
