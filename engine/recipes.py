@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.errors import AvatarError, ConfigError
 from engine.pipeline import Pipeline
 from engine.types import PixelFormat
 
-__all__ = ["RECIPES", "build", "prepare_identity"]
+__all__ = ["RECIPES", "build", "prepare_identity", "restore_identity"]
 
 
 def _tiny(pixels: PixelFormat) -> Pipeline:
@@ -21,7 +21,18 @@ def _tiny(pixels: PixelFormat) -> Pipeline:
     return Pipeline(TinyEncoder(), TinySampler(), TinyAnimator(pixels=pixels), name="tiny")
 
 
-RECIPES: dict[str, Callable[[PixelFormat], Pipeline]] = {"tiny": _tiny}
+def _default(pixels: PixelFormat) -> Pipeline:
+    """Phonetic posteriors -> lips and gestures -> the warped photo; runs on two CPU cores."""
+    from engine.animators.mesh.animator import MeshAnimator
+    from engine.encoders.ppg import FEATURES, PpgEncoder
+    from engine.samplers.speech import SpeechSampler
+
+    encoder = PpgEncoder()
+    sampler = SpeechSampler(FEATURES, encoder.spec.output)
+    return Pipeline(encoder, sampler, MeshAnimator(pixels), name="default")
+
+
+RECIPES: dict[str, Callable[[PixelFormat], Pipeline]] = {"default": _default, "tiny": _tiny}
 
 
 def build(name: str = "default", pixels: PixelFormat = PixelFormat.RGB) -> Pipeline:
@@ -42,3 +53,20 @@ def prepare_identity(pipeline: Pipeline, portrait: Any) -> Any:
     """What the recipe's animator makes of ``portrait``; None for animators without portraits."""
     prepare = getattr(pipeline.animator, "prepare", None)
     return prepare(portrait) if prepare is not None else None
+
+
+def restore_identity(pipeline: Pipeline, animator: str, arrays: Mapping[str, Any]) -> Any:
+    """The identity that ``animator`` saved as ``arrays`` (an avatar's layers).
+
+    Raises:
+        AvatarError: it was made for another animator than the recipe's, or by another version.
+    """
+    from engine.animators.mesh.identity import MeshIdentity
+
+    own = pipeline.animator.spec.name if pipeline.animator is not None else "none"
+    if animator != own or own != "mesh_animator":
+        raise AvatarError(
+            f"this avatar was made for {animator!r}, recipe {pipeline.name} needs {own!r}: "
+            f"run 'visavis prepare' on the photo with --recipe {pipeline.name}"
+        )
+    return MeshIdentity.from_arrays(arrays)

@@ -231,7 +231,7 @@ def _render(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from streaming.portraits import prepare_avatar
+    from streaming.prepare import prepare_avatar
 
     _say(prepare_avatar(_existing(args.photo), args.out, args.face, args.consent, args.recipe))
     return 0

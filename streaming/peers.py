@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -73,8 +74,9 @@ class Peer:
         """
         self._listen = speak
         pc = self._connection
+        kinds = set(re.findall(r"^m=(audio|video) ", sdp, re.MULTILINE))
         if watch:
-            self._add_sink(codec)
+            self._add_sink(codec, kinds)
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._check_offer(watch, speak)
@@ -118,13 +120,14 @@ class Peer:
             await self._connection.close()
         self._on_gone(self)
 
-    def _add_sink(self, codec: str | None) -> None:
+    def _add_sink(self, codec: str | None, kinds: set[str]) -> None:
         session = self.session
         rate = session.frame_rate
         self.sink = WebRtcSink(f"webrtc {self.id}", rate, lambda: session.metrics.count("sink_drops"))
-        self._connection.addTrack(self.sink.audio_track)
-        self._connection.addTrack(self.sink.video_track)
-        if codec is not None:
+        for track in (self.sink.audio_track, self.sink.video_track):
+            if track.kind in kinds:
+                self._connection.addTrack(track)
+        if codec is not None and "video" in kinds:
             wanted = f"video/{codec}".lower()
             known = RTCRtpSender.getCapabilities("video").codecs
             preferred = [c for c in known if c.mimeType.lower() == wanted]

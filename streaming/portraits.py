@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from engine.config import asset_path
 from engine.errors import ConfigError, InputError
 from engine.pipeline import Pipeline
-from engine.recipes import prepare_identity
+from engine.recipes import prepare_identity, restore_identity
 
 __all__ = ["BUNDLED", "Portrait", "PortraitStore", "load_identity"]
 
@@ -42,7 +43,8 @@ def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> An
     if path.suffix == ".avatar":
         from engine.face.avatar import load_avatar
 
-        return load_avatar(path).identity
+        avatar = load_avatar(path)
+        return restore_identity(pipeline, avatar.info.animator, avatar.layers)
     from engine.face.portrait import analyse_portrait
 
     return prepare_identity(pipeline, analyse_portrait(load_image(path), face))
@@ -95,6 +97,7 @@ class PortraitStore:
 
     async def upload(self, filename: str, data: bytes) -> Portrait:
         """A photo sent by the page: kept only if a face in it can be animated. Raises InputError."""
+        filename = unquote(filename).replace("\\", "/")
         name = self._free_name(Path(filename).stem)
         path = Path(self._folder.name) / f"{name}{_suffix(filename)}"
         path.write_bytes(data)

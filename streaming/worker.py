@@ -7,8 +7,11 @@ late frame is dropped, never queued.
 
 from __future__ import annotations
 
+import math
+import statistics
 import threading
 import time
+from collections import deque
 
 import numpy as np
 import torch
@@ -46,7 +49,8 @@ class Lane:
         matrix: Matrix,
     ) -> None:
         self.inbox = AudioChannel()
-        self.outbox = FrameChannel()
+        # An engine that is ahead may have a whole delay's worth of pictures waiting.
+        self.outbox = FrameChannel(4 + math.ceil(delay_ns * pipeline.frame_rate / 1_000_000_000))
         self._pipeline = pipeline
         self._cond = cond
         self._time = time
@@ -55,7 +59,8 @@ class Lane:
         self._matrix = matrix
         self._state = pipeline.init_state(1, cond)
         self._next_sample: int | None = None
-        self._cost_ms = 0.0
+        # The median of the last steps: one hiccup must not keep a session from drawing.
+        self._costs: deque[float] = deque([0.0] * 9, maxlen=9)
         self._governor = Governor(float(1000 / pipeline.frame_rate))
 
     def due_ns(self, frame: int) -> int:
@@ -72,18 +77,18 @@ class Lane:
         if block is None:
             return
         due = self.due_ns(block.frame - self._pipeline.lookahead_frames)
-        render = clock.now_ns() + int(self._cost_ms * MS) <= due
+        render = clock.now_ns() + int(statistics.median(self._costs) * MS) <= due
         began = time.perf_counter_ns()
         frames = self._run(block, render)
         pictures = [self._picture(frames, i) for i in range(frames.data.shape[1])]
         cost = (time.perf_counter_ns() - began) / 1e6
         if pictures:
             self._metrics.compute.add(cost)
-            self._cost_ms += 0.1 * (cost - self._cost_ms)
+            self._costs.append(cost)
         elif not render:
             self._metrics.count("skipped")
-            # Forget a single slow step, or one hiccup would keep a session from ever drawing again.
-            self._cost_ms *= 0.9
+            # Forget slowly: after a while without drawing it is worth another try.
+            self._costs.append(0.9 * statistics.median(self._costs))
         for i, picture in enumerate(pictures):
             self.outbox.put(frames.t0 + i, picture)
         self._govern(clock.now_ns(), cost, missed=not render or clock.now_ns() > due)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from streaming.clock import MS, OUT_RATE
 from streaming.resample import DECIMATOR_DELAY
 from streaming.sinks.base import PACKET
 from streaming.sources.base import BufferedSource
-from tests.streaming.helpers import RecordingSink, stage, tone
+from tests.streaming.helpers import BUDGET, RecordingSink, stage, tone
 
 
 async def test_every_frame_and_packet_leaves_at_exactly_arrival_plus_budget() -> None:
@@ -27,6 +28,15 @@ async def test_every_frame_and_packet_leaves_at_exactly_arrival_plus_budget() ->
     assert all(t == (7 + 40 * n + 160) * MS for n, t in frames)
     assert all(t == (7 + 20 * k + 160) * MS for k, t in live.sink.packets)
     assert live.session.metrics.value("misses") == 0
+    await live.session.close()
+
+
+@pytest.mark.parametrize("budget_ms", [120.0, 600.0, 2000.0])
+async def test_any_budget_from_tight_to_lavish_is_kept(budget_ms: float) -> None:
+    live = stage(budget=dataclasses.replace(BUDGET, total_ms=budget_ms))
+    await live.run_until(int(budget_ms) + 1000)
+    assert live.session.metrics.value("misses") == 0
+    assert all(t == (40 * n + budget_ms) * MS for n, t in live.sink.frames)
     await live.session.close()
 
 
