@@ -62,9 +62,13 @@ def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8], out: N
     rows, columns = out.shape[0], out.shape[1]
     for y in range(rows):
         for x in range(columns):
-            rest = np.int32(255) - np.int32(foreground[y, x, 3])
+            alpha = np.int32(foreground[y, x, 3])
+            if alpha == 255:
+                for k in range(3):
+                    out[y, x, k] = foreground[y, x, k]
+                continue
+            # (v * 257 + 32896) >> 16 rounds v / 255 exactly for v in 0..255 * 255.
             for k in range(3):
-                # (v * 257 + 32896) >> 16 rounds v / 255 exactly for v in 0..255 * 255.
-                shown = (np.int32(background[y, x, k]) * rest * 257 + 32896) >> 16
+                shown = (np.int32(background[y, x, k]) * (np.int32(255) - alpha) * 257 + 32896) >> 16
                 total = np.int32(foreground[y, x, k]) + shown
                 out[y, x, k] = total if total < 255 else 255

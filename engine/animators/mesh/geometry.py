@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SparseUnits", "deform", "pack_units", "project", "unit_normals"]
+__all__ = ["SparseUnits", "carry", "deform", "mesh_attributes", "pack_units", "project", "unit_normals"]
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
@@ -115,3 +115,47 @@ def unit_normals(points: Float, triangles: Int, rotation: Float, out: Float) -> 
         out[i, 0] = scale * (rotation[0, 0] * nx + rotation[0, 1] * ny + rotation[0, 2] * nz)
         out[i, 1] = scale * (rotation[1, 0] * nx + rotation[1, 1] * ny + rotation[1, 2] * nz)
         out[i, 2] = scale * (rotation[2, 0] * nx + rotation[2, 1] * ny + rotation[2, 2] * nz)
+
+
+@nb.njit(cache=True, nogil=True)
+def carry(values: Float, triangle: Int, weight: Float, out: Float) -> None:
+    """Interpolated vertex values: out[l] = sum_k weight[l, k] values[triangle[l, k]], [L, 2]."""
+    for i in range(triangle.shape[0]):
+        a, b, c = triangle[i, 0], triangle[i, 1], triangle[i, 2]
+        for k in range(out.shape[1]):
+            out[i, k] = (
+                weight[i, 0] * values[a, k] + weight[i, 1] * values[b, k] + weight[i, 2] * values[c, k]
+            )
+
+
+@nb.njit(cache=True, nogil=True)
+def mesh_attributes(
+    projected: Float,
+    ids: Int,
+    source: Float,
+    alpha: Float,
+    paint: Float,
+    shut: Float,
+    xyz: Float,
+    narrow: Float,
+    wide: Float,
+) -> None:
+    """Gather the drawn vertices ``ids`` [M] of ``projected`` [V, 3] with what the rasteriser needs.
+
+    ``source`` [M, 2], ``alpha`` [M]; ``paint`` [M, 5] lid colour and the opacities of the right and
+    the left lid, which ``shut`` [2] scales. Writes ``xyz`` [M, 3], ``narrow`` [M, 3] (du, dv, alpha)
+    and ``wide`` [M, 7] (the same, colour, opacity).
+    """
+    for m in range(ids.shape[0]):
+        i = ids[m]
+        x, y = projected[i, 0], projected[i, 1]
+        xyz[m, 0] = x
+        xyz[m, 1] = y
+        xyz[m, 2] = projected[i, 2]
+        narrow[m, 0] = source[m, 0] - x
+        narrow[m, 1] = source[m, 1] - y
+        narrow[m, 2] = alpha[m]
+        for k in range(3):
+            wide[m, k] = narrow[m, k]
+            wide[m, 3 + k] = paint[m, k]
+        wide[m, 6] = paint[m, 3] * shut[0] + paint[m, 4] * shut[1]

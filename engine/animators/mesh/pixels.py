@@ -42,17 +42,21 @@ def blend_map(positions: Float, attributes: Float, depth: Float, x0: int, y0: in
 
 
 @nb.njit(cache=True, nogil=True)
-def keep_inside(positions: Float, rim: float) -> None:
+def keep_inside(positions: Float, rim: float, band: int) -> None:
     """Positions [H, W, 2] outside the picture fold back by up to ``rim`` px, in place.
 
     What enters from outside continues the picture's border without repeating its very last row,
-    which in many photos is a frame or a compression artefact.
+    which in many photos is a frame or a compression artefact. Only pixels within ``band`` of the
+    border are looked at.
     """
     rows, columns = positions.shape[0], positions.shape[1]
     inner = np.float32(rim)
     right, bottom = np.float32(columns - 1), np.float32(rows - 1)
     for y in range(rows):
+        middle = band <= y < rows - band
         for x in range(columns):
+            if middle and band <= x < columns - band:
+                continue
             u, v = positions[y, x, 0], positions[y, x, 1]
             u = max(u, min(-u, inner))
             v = max(v, min(-v, inner))

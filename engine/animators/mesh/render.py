@@ -14,8 +14,9 @@ from typing import cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from engine.animators.mesh.geometry import SparseUnits, deform, project, unit_normals
+from engine.animators.mesh.geometry import SparseUnits, carry, deform, mesh_attributes, project, unit_normals
 from engine.animators.mesh.grid import CELL, NODES, hold_borders, smoothstep
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import FrameGeometry, Layer
@@ -52,15 +53,17 @@ def _floats(*shape: int) -> Float:
 
 @dataclass
 class FrameBuffers:
-    """Everything one stream writes while it draws; allocated once."""
+    """Everything one stream writes while it draws; allocated once, nothing kept between frames."""
 
     vertices: Float
     projected: Float
     normals: Float
-    landmarks: Float
-    nodes: Float
-    nodes_projected: Float
-    attributes: Float
+    mesh_xyz: Float
+    mesh_narrow: Float
+    mesh_wide: Float
+    landmarks: Float = field(default_factory=lambda: _floats(468, 2))
+    nodes: Float = field(default_factory=lambda: _floats(NODES * NODES, 3))
+    nodes_projected: Float = field(default_factory=lambda: _floats(NODES * NODES, 3))
     forward: Float = field(default_factory=lambda: _floats(NODES, NODES, 2))
     backward: Float = field(default_factory=lambda: _floats(NODES, NODES, 2))
     positions: Float = field(default_factory=lambda: _floats(SIZE, SIZE, 2))
@@ -73,15 +76,44 @@ class FrameBuffers:
 
     @staticmethod
     def for_basis(basis: FaceBasis) -> FrameBuffers:
-        v, n = len(basis.mean), NODES * NODES
+        v = len(basis.mean)
         return FrameBuffers(
-            vertices=_floats(v, 3),
-            projected=_floats(v, 3),
-            normals=_floats(v, 3),
-            landmarks=_floats(468, 2),
-            nodes=_floats(n, 3),
-            nodes_projected=_floats(n, 3),
-            attributes=_floats(v, 7),
+            _floats(v, 3), _floats(v, 3), _floats(v, 3), _floats(v, 3), _floats(v, 3), _floats(v, 7)
+        )
+
+
+@dataclass(frozen=True)
+class DrawnMesh:
+    """The skin triangles that are drawn, on their own M vertices.
+
+    ``ids`` int32 [M] in the basis; ``triangles`` int32 [F, 3] into ``ids``, ``around`` the same near
+    the right eye, the left eye and the mouth; ``source`` [M, 2], ``alpha`` [M] and ``paint`` [M, 5] as
+    :func:`~engine.animators.mesh.geometry.mesh_attributes` takes them.
+    """
+
+    ids: NDArray[np.int32]
+    triangles: NDArray[np.int32]
+    around: tuple[NDArray[np.int32], ...]
+    source: Float
+    alpha: Float
+    paint: Float
+
+    @staticmethod
+    def of(face: MeshIdentity, basis: FaceBasis) -> DrawnMesh:
+        ids, compact = np.unique(face.triangles, return_inverse=True)
+        triangles = np.ascontiguousarray(compact.reshape(-1, 3), np.int32)
+        paint = np.zeros((len(ids), 5), np.float32)
+        first = face.lid[0, ids, 3] >= face.lid[1, ids, 3]
+        paint[:, :3] = np.where(first[:, None], face.lid[0, ids, :3], face.lid[1, ids, :3])
+        paint[:, 3], paint[:, 4] = face.lid[0, ids, 3], face.lid[1, ids, 3]
+        place = basis.mean[ids]
+        marks = basis.at_landmarks(basis.mean)
+        around = []
+        for rows, reach in ((RIGHT_LIDS, 2.4), (LEFT_LIDS, 2.4), (INNER_LIPS, 4.0)):
+            near = cKDTree(marks[rows.ravel()]).query(place)[0] < reach
+            around.append(np.ascontiguousarray(triangles[near[triangles].any(1)]))
+        return DrawnMesh(
+            ids.astype(np.int32), triangles, tuple(around), face.source[ids], face.alpha[ids], paint
         )
 
 
@@ -103,17 +135,18 @@ class FrameRenderer:
         self.units = units
         self.node_units = identity.node_units
         self.layers = layers
-        self.node_pixels = identity.node_points  # replaced below by where the nodes lie in the photo
-        self.rest_landmarks = basis.at_landmarks(identity.projected)[:, :2].astype(np.float32)
         y, x = np.mgrid[0:NODES, 0:NODES] * CELL
         self.node_pixels = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+        # Where landmarks are drawn minus where the mesh carries them, in the portrait.
+        carried = basis.at_landmarks(identity.projected)[:, :2]
+        self.landmark_offset = (identity.landmarks[:468] - carried).astype(np.float32)
         # How far each unit opens the lips of the average head, cm: linear in the coefficients.
         opening = basis.at_landmarks(basis.expression)[:, :, 1]
         self.lip_opening = (opening[:, _CENTRAL_LIPS[0]] - opening[:, _CENTRAL_LIPS[1]]).mean(1)
         self.interior = basis.triangles_of(*_INTERIOR)
-        self.seal_rest = float(self._seal_strength(identity.expression))
+        self.seal_rest = self._seal_strength(identity.expression)
+        self.mesh = DrawnMesh.of(identity, basis)
         self.lid_vertices = [np.nonzero(identity.lid[eye, :, 3] > 0.01)[0] for eye in range(2)]
-        self.face_vertices = np.unique(identity.triangles)
 
     def draw(self, motion: Float, buffers: FrameBuffers, out: Bytes, tier: int = 0) -> None:
         """Draw ``motion`` float32 [72] into ``out`` uint8 [512, 512, 3]."""
@@ -139,8 +172,8 @@ class FrameRenderer:
         project(b.nodes, face.node_weight, face.camera, head, focal, cx, cy, b.nodes_projected)
         turned = np.ascontiguousarray(head[:, :3] @ face.camera[:, :3])
         unit_normals(b.vertices, self.interior, turned, b.normals)
-        moved = self.basis.at_landmarks(b.projected)[:, :2]
-        b.landmarks[:] = face.landmarks[:468] + (moved - self.rest_landmarks)
+        carry(b.projected, self.basis.landmark_tri, self.basis.landmark_bary, b.landmarks)
+        b.landmarks += self.landmark_offset
         return FrameGeometry(
             motion=motion,
             expression=expression,
@@ -183,41 +216,38 @@ class FrameRenderer:
         hold_borders(flat, self.identity.node_hold)
         invert_grid(b.forward, b.backward, float(CELL))
         dense_map(b.backward, b.positions, CELL)
-        face = self.identity
-        b.attributes[:, :2] = face.source - frame.projected[:, :2]
-        b.attributes[:, 2] = face.alpha
-        b.attributes[:, 3:] = 0.0
-        x0, y0, w, h = _box(frame.projected[self.face_vertices, :2], 1.0, SIZE)
+        mesh, m = self.mesh, len(self.mesh.ids)
+        xyz, narrow = b.mesh_xyz[:m], b.mesh_narrow[:m]
+        shut = np.array([self._lid_travel(frame.expression, unit) for unit in _BLINK_UNITS], np.float32)
+        mesh_attributes(
+            frame.projected, mesh.ids, mesh.source, mesh.alpha, mesh.paint,
+            smoothstep(0.1, 0.75, shut), xyz, narrow, b.mesh_wide,
+        )  # fmt: skip
+        x0, y0, w, h = _box(xyz[:, :2], 1.0, SIZE)
         attributes = b.face[: w * h * 3].reshape(h, w, 3)
         depth = b.depth[: w * h].reshape(h, w)
         depth.fill(np.inf)
-        narrow = np.ascontiguousarray(b.attributes[:, :3])
-        raster_attributes(attributes, depth, frame.projected, face.triangles, narrow, x0=x0, y0=y0)
+        raster_attributes(attributes, depth, xyz, mesh.triangles, narrow, x0=x0, y0=y0)
         blend_map(b.positions, attributes, depth, x0, y0)
-        keep_inside(b.positions, _RIM)
+        keep_inside(b.positions, _RIM, int(np.abs(b.backward).max()) + CELL)
 
     def _windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
         """Eyes, then mouth: layer, face, paint."""
         per_cm = frame.pixels_per_cm
         for eye, rows in enumerate(_LIDS):
-            shut = self._lid_travel(frame.expression, _BLINK_UNITS[eye])
-            b.attributes[:, 3:6] = self.identity.lid[eye, :, :3]
-            b.attributes[:, 6] = self.identity.lid[eye, :, 3] * smoothstep(0.1, 0.75, shut)
             around = np.concatenate(
                 [frame.landmarks[rows.ravel()], frame.projected[self.lid_vertices[eye], :2]]
             )
             canvas = self._open_window(around, 0.3 * per_cm, frame.tier, b, out)
-            if canvas is None:
-                continue
-            self._layer("eyes", canvas, frame, eye)
-            self._paint(canvas, frame, b, out)
-            self._lashes(canvas, frame, rows[0], self.identity.lash[eye], shut)
-            average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
-        b.attributes[:, 3:] = 0.0
+            if canvas is not None:
+                self._layer("eyes", canvas, frame, eye)
+                self._paint(canvas, b, out, self.mesh.around[eye])
+                self._lashes(canvas, frame, eye)
+                average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
         canvas = self._open_window(frame.landmarks[INNER_LIPS.ravel()], 0.6 * per_cm, frame.tier, b, out)
         if canvas is not None:
             self._layer("mouth", canvas, frame, 0)
-            self._paint(canvas, frame, b, out)
+            self._paint(canvas, b, out, self.mesh.around[2])
             average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
     def _layer(self, name: str, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
@@ -240,26 +270,28 @@ class FrameRenderer:
         fill_window(pixels, out, x0, y0, sx, sy)
         return Canvas(pixels, depth, x0, y0, sx, sy)
 
-    def _paint(self, canvas: Canvas, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+    def _paint(self, canvas: Canvas, b: FrameBuffers, out: Bytes, triangles: NDArray[np.int32]) -> None:
         """The face mesh over what the layer drew."""
         h, w = canvas.depth.shape
+        m = len(self.mesh.ids)
         attributes = b.window_attributes[: h * w * 7].reshape(h, w, 7)
         canvas.clear_depth()
         raster_attributes(
-            attributes, canvas.depth, frame.projected, self.identity.triangles, b.attributes,
+            attributes, canvas.depth, b.mesh_xyz[:m], triangles, b.mesh_wide[:m],
             x0=canvas.x0, y0=canvas.y0, sx=canvas.sx, sy=canvas.sy,
         )  # fmt: skip
         window = (canvas.x0, canvas.y0, canvas.sx, canvas.sy)
         paint_face(canvas.pixels, attributes, canvas.depth, b.positions, self.identity.crop, out, window)
 
-    def _lashes(
-        self, canvas: Canvas, frame: FrameGeometry, row: NDArray[np.int64], lash: Float, shut: float
-    ) -> None:
+    def _lashes(self, canvas: Canvas, frame: FrameGeometry, eye: int) -> None:
         """The dark line of a closing lid."""
+        lash = self.identity.lash[eye]
+        shut = self._lid_travel(frame.expression, _BLINK_UNITS[eye])
         strength = float(lash[3]) * float(smoothstep(0.1, 0.7, shut))
         if strength < 0.01:
             return
-        xyz, triangles = lash_strip(lid_edge(frame.landmarks[row], 25), 0.09 * frame.pixels_per_cm)
+        edge = lid_edge(frame.landmarks[_LIDS[eye][0]], 25)
+        xyz, triangles = lash_strip(edge, 0.09 * frame.pixels_per_cm)
         rgba = np.zeros((len(xyz), 4), np.float32)
         rgba[:, :3] = lash[:3]
         rgba[25:50, 3] = strength
