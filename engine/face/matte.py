@@ -123,8 +123,9 @@ def _spatial_prior(frame: FaceFrame, points: Float, scale: Float) -> tuple[Float
     edge = np.zeros_like(sure, bool)
     edge[:2] = edge[:, :2] = edge[:, -2:] = True
     sure[edge & (prior < -3.0) & (sure == 0)] = 2
-    corner = np.hypot(u / 0.80, np.minimum(v + 0.1, 0.0) / 0.85) > 1.0
-    sure[edge & corner & (v < 0.1) & (sure == 0)] = 2
+    # Beside the head, not above it: hair often touches the upper edge.
+    beside_head = (np.abs(u) > 0.80) | ((np.abs(u) > 0.62) & (v < -0.6)) | (v < -1.5)
+    sure[edge & beside_head & (v < 0.1) & (sure == 0)] = 2
     return np.asarray(prior, np.float32), sure
 
 

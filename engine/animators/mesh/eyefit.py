@@ -163,27 +163,35 @@ def _best_centre(
     for dx in np.linspace(-0.24, 0.24, 7):
         for dy in np.linspace(-0.16, 0.16, 5):
             middle = np.asarray(centre + np.array([dx, dy]) * start, np.float32)
-            step = _rim_step(grey, outline, middle, start * scale, ray)
+            merit, step = _rim_step(grey, outline, middle, start * scale, ray)
             # Prefer what the landmarks said unless the rim disagrees clearly.
-            score = step - 14.0 * (dx * dx + dy * dy) - 8.0 * (scale - 1.0) ** 2
+            score = merit - 14.0 * (dx * dx + dy * dy) - 8.0 * (scale - 1.0) ** 2
             if score > best[0]:
                 best = (score, middle, start * scale, step)
     return best
 
 
-def _rim_step(grey: Float, outline: Float, centre: Float, radius: float, ray: Float) -> float:
-    """Mean brightness just outside minus just inside the circle, over its visible arcs."""
+def _rim_step(grey: Float, outline: Float, centre: Float, radius: float, ray: Float) -> tuple[float, float]:
+    """Merit of a circle, and the brightness just outside it minus just inside (visible arcs).
+
+    A pupil has a rim as well, but only the iris has the white of the eye around it: brightness
+    outside counts too.
+    """
     outer, inner = centre + ray * (1.12 * radius), centre + ray * (0.88 * radius)
     values = _sample(grey, np.concatenate([outer, inner]))
-    step = values[: len(ray)] - values[len(ray) :]
+    outside = values[: len(ray)]
+    step = outside - values[len(ray) :]
     seen = _inside(outline, outer)
     # Both arcs must show: one-sided fits slide along the lid.
     half = len(ray) // 2
-    counts = seen[:half].sum(), seen[half:].sum()
-    if min(counts) < 3:
-        return float(step[seen].mean()) * 0.5 if seen.any() else 0.0
-    left, right = float(step[:half][seen[:half]].mean()), float(step[half:][seen[half:]].mean())
-    return 0.7 * min(left, right) + 0.3 * max(left, right)
+    arcs = [np.flatnonzero(seen[:half]), half + np.flatnonzero(seen[half:])]
+    if min(len(arc) for arc in arcs) < 3:
+        every = np.concatenate(arcs)
+        lone = float(step[every].mean()) * 0.5 if len(every) else 0.0
+        return lone, lone
+    steps = [float(step[arc].mean()) for arc in arcs]
+    merits = [float((step[arc] + 0.5 * outside[arc]).mean()) for arc in arcs]
+    return 0.7 * min(merits) + 0.3 * max(merits), 0.7 * min(steps) + 0.3 * max(steps)
 
 
 def _sample(grey: Float, points: Float) -> Float:
@@ -226,7 +234,7 @@ def _iris_in_white(crop: Bytes, fit: EyeFit) -> float:
     white = photo[(polar > 1.25) & (polar < 1.9) & (distance > 0.08 * fit.width)]
     iris = photo[(polar < 0.95) & (distance > 0.03 * fit.width)]
     if len(white) < 30 or len(iris) < 30:
-        return 1.0
+        return 0.5  # cannot tell: the other eye decides
     brightness = white.mean(-1)
     bright = np.median(white[brightness >= np.quantile(brightness, 0.7)], 0)
     axis = np.median(iris, 0) - bright

@@ -41,7 +41,7 @@ Bytes = NDArray[np.uint8]
 _GRID = (13, 9)  # columns and rows of the white's mesh
 _RINGS, _SPOKES = 5, 28  # of the iris mesh
 _RIM = 1.14  # the iris mesh and its soft edge end at this multiple of the iris radius
-_GLINT_SHARE = 0.35  # how far a catch-light follows the iris
+_GLINT_SHARE = 0.5  # how far a catch-light follows the iris
 _MAX_PITCH, _MAX_YAW = 0.42, 0.62  # rad, turn away from the photo's own gaze
 _SHADOW, _SHADOW_DEPTH = 0.42, 0.10  # strength under the lid, decay in eye widths
 _DISC_CM = 1.3  # iris plane in front of the eyeball's centre
@@ -97,6 +97,8 @@ class _Eye:
     """[117] light under the upper lid in the photo"""
     pull: Float
     """[117] how much each grid point shifts with the gaze where the iris is not reliable"""
+    glint_offset: Float
+    """[2] from the iris centre to the catch-light, px"""
     radius: float
     """iris radius, px"""
     width: float
@@ -160,8 +162,12 @@ def _draw_iris(
     _draw(canvas, disc, _DISC_TRIANGLES, eye.iris, eye.disc_uv, presence, shade)
     if eye.has_glint:
         quad = frame.place(np.concatenate([eye.quad, eye.disc[:1]]))
-        quad[:4, :2] += _GLINT_SHARE * (disc[0, :2] - quad[4, :2])
-        _draw(canvas, quad[:4], _QUAD, eye.glint, eye.quad_uv, presence, None)
+        move = disc[0, :2] - quad[4, :2]
+        quad[:4, :2] += _GLINT_SHARE * move
+        # A reflection that slides off the cornea goes out.
+        off = float(np.hypot(*(eye.glint_offset - (1.0 - _GLINT_SHARE) * move))) / eye.radius
+        left = presence * (1.0 - float(smoothstep(0.62, 0.92, np.float32(off))))
+        _draw(canvas, quad[:4], _QUAD, eye.glint, eye.quad_uv, left, None)
 
 
 def _limited_gaze(motion: Float) -> tuple[float, float]:
@@ -221,7 +227,7 @@ def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
     numbers = real("numbers")
     return _Eye(
         reliable=bool(numbers[0] > 0.5), has_glint=bool(numbers[1] > 0.5),
-        radius=float(numbers[2]), width=float(numbers[3]),
+        radius=float(numbers[2]), width=float(numbers[3]), glint_offset=numbers[4:6].copy(),
         photo=texture("photo"), white=texture("white"), iris=texture("iris"), glint=texture("glint"),
         grid=real("grid"), grid_uv=real("grid_uv"), disc=real("disc"), disc_uv=real("disc_uv"),
         centre=real("centre"), quad=real("quad"), quad_uv=real("quad_uv"),
@@ -238,7 +244,8 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
     centre, ball = _eyeball(source, fit, part)
     quad_pixels = fit.region_grid(2, 2)[[0, 1, 3, 2]]
     off = np.hypot(*(grid_pixels - fit.iris).T) / max(fit.radius, 1.0)
-    numbers = [float(fit.reliable), float(textures["glint"][..., 3].any()), fit.radius, fit.width]
+    shown = textures["glint"][..., 3]
+    numbers = [float(fit.reliable), float(shown.any()), fit.radius, fit.width, *_glint_offset(fit, shown)]
     return {
         **textures,
         "numbers": np.array(numbers, np.float32),
@@ -253,6 +260,17 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
         "lid": np.ascontiguousarray(source.landmarks[LIDS[part]], np.float32),
         "pull": np.exp(-((off / 2.0) ** 2)).astype(np.float32),
     }
+
+
+def _glint_offset(fit: EyeFit, shown: Bytes) -> tuple[float, float]:
+    """From the iris centre to the middle of the catch-light mask ``shown``, px."""
+    weight = shown.astype(np.float64)
+    if not weight.any():
+        return 0.0, 0.0
+    row, column = np.indices(shown.shape)
+    x, y = (float((weight * k).sum() / weight.sum()) for k in (column, row))
+    start = fit.texel(fit.iris[None])[0]
+    return (x - float(start[0])) / fit.zoom, (y - float(start[1])) / fit.zoom
 
 
 def _disc_points(fit: EyeFit) -> Float:
@@ -324,8 +342,9 @@ def _textures(crop: Bytes, fit: EyeFit) -> dict[str, Bytes]:
     light = _lid_shadow(fit.texel_points(), lid).reshape(polar.shape)[..., None]
     lit = photo / light
     seeds = ((polar > 1.18) & (distance > 0.04 * fit.width)).astype(np.float32)
-    # Where lids meet the eyeball lies a thin dark line.
-    line = 1.0 - 0.45 * np.exp(-np.maximum(distance, 0.0) / (0.03 * fit.width))
+    # Where the upper lid meets the eyeball lies a thin dark line.
+    below = _lid_distance(fit.texel_points(), lid).reshape(polar.shape)
+    line = 1.0 - 0.40 * np.exp(-np.maximum(below, 0.0) / 0.03)
     fill = _white_fill(lit, seeds, fit) * light * line[..., None]
     keep = smoothstep(-0.02, 0.03, distance / fit.width) * smoothstep(1.08, 1.30, polar)
     white = photo * keep[..., None] + fill * (1.0 - keep[..., None])
@@ -336,6 +355,7 @@ def _textures(crop: Bytes, fit: EyeFit) -> dict[str, Bytes]:
     seen = smoothstep(0.02, 0.10, distance / fit.width) * smoothstep(0.1, 0.5, alpha)
     glow = _glint_mask(lit, profile, polar, inside)
     spot = (lit - (1.0 - glow[..., None]) * profile) / np.maximum(glow, 0.2)[..., None]
+    spot = np.maximum(spot, lit)
     wide = max(3, int(0.14 * fit.radius * fit.zoom) | 1)
     hidden = cv2.GaussianBlur(cv2.dilate(glow, np.ones((wide, wide), np.uint8)), (0, 0), 1.0)
     iris = profile + (pure - profile) * (seen * (1.0 - hidden))[..., None]
