@@ -155,7 +155,7 @@ def lip_seal(basis: FaceBasis, closed: Float) -> Float:
     moves = np.where(basis.lower[:, None] > 0.5, -0.5, 0.5) * across * reach
     moves[:, 1] += np.where(basis.lower > 0.5, 0.02, -0.02) * reach[:, 0]
     moves[basis.parts("gums", "iris_right")] = 0.0
-    return moves.astype(np.float32)
+    return np.asarray(moves, np.float32)
 
 
 def blink_completion(
