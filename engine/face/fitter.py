@@ -26,6 +26,7 @@ from engine.face.solver import (
     EYE_CORNERS,
     HEAD_DISTANCE_CM,
     IDENTITY_STIFFNESS,
+    MEAN_INTEROCULAR_CM,
     Camera,
     Problem,
     expand,
@@ -62,11 +63,10 @@ IS_RELATIVE = np.array(
 """[64] units that motion counts from the portrait's own expression; the others (lips, jaw, cheeks,
 tongue) are absolute."""
 
-MEAN_INTEROCULAR_CM = 8.9
-"""Distance of the outer eye corners on the mean head."""
-
 IRIS_DEPTH = 1.4
 """cm from the centre of the eyeball to the iris."""
+
+_SEALED = EXPRESSION_NAMES.index("lipsSealed")
 
 ITERATIONS, FRAME_ITERATIONS = 12, 6
 FRAME_STIFFNESS = 0.3
@@ -129,8 +129,12 @@ class FaceFit:
     @property
     def interocular_cm(self) -> float:
         """Distance of the outer eye corners of this person: the unit of pose translation."""
-        marks = load_basis().at_landmarks(self.neutral())
-        return float(np.linalg.norm(marks[EYE_CORNERS[0]] - marks[EYE_CORNERS[1]]))
+        basis, model, corners = load_basis(), mark_basis(), list(EYE_CORNERS)
+        at = model.mean[corners] + np.tensordot(self.identity, model.identity[:, corners], 1)
+        at += np.einsum(
+            "lkc,lk->lc", self.correction[basis.landmark_tri[corners]], basis.landmark_bary[corners]
+        )
+        return float(np.linalg.norm(at[0] - at[1]))
 
     @property
     def interocular_px(self) -> float:
@@ -143,15 +147,12 @@ class FaceFit:
         return float(np.arctan2(self.rotation[0, 2], self.rotation[2, 2]))
 
 
-def _eye_centres(identity: Float, correction: Float) -> Float:
+def _eye_centres(identity: Float, correction: Float) -> Double:
     """[2, 3] centres of this person's left and right eyeball, head coordinates, cm."""
-    basis = load_basis()
-    out = []
-    for k, side in enumerate(("left", "right")):
-        ball = basis.part(f"iris_{side}")
-        grown = np.tensordot(identity, basis.identity[: len(identity), ball], 1) + correction[ball]
-        out.append(basis.eye_centre[k] + grown.mean(0))
-    return np.array(out, np.float32)
+    basis, model = load_basis(), mark_basis()
+    moved = [correction[basis.part(n)].mean(0) for n in ("iris_left", "iris_right")]
+    centres: Double = model.eye_mean + np.tensordot(identity, model.eye_identity, 1) + np.array(moved)
+    return centres
 
 
 def _gaze(camera: Camera, centres: Double, points: Float) -> Float:
@@ -206,7 +207,7 @@ def fit_face(points: Float, size: int | tuple[int, int]) -> FaceFit:
         prior=np.concatenate([np.full(6, 1e-6), np.full(identities, IDENTITY_STIFFNESS), model.stiffness]),
         target=np.zeros(identities + units),
         low=np.concatenate([np.full(identities, -np.inf), np.zeros(units)]),
-        high=np.concatenate([np.full(identities, np.inf), np.ones(units)]),
+        high=np.concatenate([np.full(identities, np.inf), model.free != _SEALED]),
         scale=camera.focal / HEAD_DISTANCE_CM * MEAN_INTEROCULAR_CM,
     )
     found = iterate(problem, camera, np.zeros(identities + units), ITERATIONS)
@@ -252,7 +253,7 @@ def _correct(fit: FaceFit, points: Float) -> FaceFit:
     miss, depth, error = _misses(fit, points)
     fit = replace(fit, correction=spread(_lift(miss, depth, fit)), error_percent=error)
     fit = replace(fit, spread_error_percent=_misses(fit, points)[2])
-    centres = _eye_centres(fit.identity, fit.correction).astype(float)
+    centres = _eye_centres(fit.identity, fit.correction)
     return replace(fit, gaze=_gaze(_camera_of(fit), centres, points))
 
 
@@ -280,6 +281,7 @@ def fit_frame(points: Float, person: FaceFit, previous: Float | None = None) -> 
     own = load_basis().at_landmarks(person.correction).astype(float)
     base = model.mean + np.tensordot(person.identity.astype(float), model.identity, 1) + own
     camera, start, hold = _start(person, previous)
+    before = replace(camera)
     problem = Problem(
         points=marks,
         base=base,
@@ -289,9 +291,30 @@ def fit_frame(points: Float, person: FaceFit, previous: Float | None = None) -> 
         low=np.zeros(len(start)),
         high=np.ones(len(start)),
         scale=person.interocular_px,
+        sealable=True,
     )
     found = iterate(problem, camera, start, FRAME_ITERATIONS)
+    if previous is not None:
+        # Expression once more, for the steadied pose.
+        _steady(camera, before, person.interocular_cm)
+        problem.prior[:6] = 1e12
+        found = iterate(problem, camera, found, 2)
     return _motion(expand(found), camera, person, base, points)
+
+
+def _steady(camera: Camera, before: Camera, unit_cm: float) -> None:
+    """Draw the pose towards the one before where the difference is of the size of the noise.
+
+    A step d is taken as d |d|^2 / (|d|^2 + s^2): noise (s = 0.35 degrees, 0.006 and, along the line of
+    sight, 0.03 inter-ocular distances) is flattened, a real turn of the head passes with little lag.
+    """
+    turn = Rotation.from_matrix(camera.rotation @ before.rotation.T).as_rotvec()
+    size = float(turn @ turn)
+    turn *= size / (size + np.radians(0.35) ** 2)
+    camera.rotation = Rotation.from_rotvec(turn).as_matrix() @ before.rotation
+    step = camera.shift - before.shift
+    scaled = (step / (unit_cm * np.array([0.006, 0.006, 0.03]))) ** 2
+    camera.shift = before.shift + step * scaled / (scaled + 1.0)
 
 
 def _start(person: FaceFit, previous: Float | None) -> tuple[Camera, Double, Double]:
@@ -324,6 +347,6 @@ def _motion(expression: Float, camera: Camera, person: FaceFit, base: Double, po
     unit = np.linalg.norm(base[EYE_CORNERS[0]] - base[EYE_CORNERS[1]])
     pivot = camera.place(NECK_PIVOT[None].astype(float))[0]
     out[MOTION.translation] = (pivot - person.to_camera(NECK_PIVOT)) / unit
-    centres = _eye_centres(person.identity, person.correction).astype(float)
+    centres = _eye_centres(person.identity, person.correction)
     out[MOTION.gaze] = _gaze(camera, centres, points) - person.gaze
     return out

@@ -19,8 +19,8 @@ from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
 from engine.types import EXPRESSION_NAMES
 
 __all__ = [
-    "CENTRE", "EYE_CORNERS", "HEAD_DISTANCE_CM", "Camera", "MarkBasis", "Problem", "expand",
-    "first_pose", "interocular", "iterate", "mark_basis", "reduce", "solve_box",
+    "CENTRE", "EYE_CORNERS", "HEAD_DISTANCE_CM", "MEAN_INTEROCULAR_CM", "Camera", "MarkBasis", "Problem",
+    "expand", "first_pose", "interocular", "iterate", "mark_basis", "reduce", "solve_box",
 ]  # fmt: skip
 
 Float = NDArray[np.float32]
@@ -29,11 +29,14 @@ Double = NDArray[np.float64]
 HEAD_DISTANCE_CM = 100.0
 """Assumed distance of every face; one picture hardly tells focal length and distance apart."""
 
+MEAN_INTEROCULAR_CM = 8.9
+"""Distance of the outer eye corners on the mean head."""
+
 EYE_CORNERS = (33, 263)
 """Outer eye corners; their distance in the picture is the inter-ocular distance."""
 
 POINT_SIGMA = 0.015  # expected landmark error, in inter-ocular distances
-GAP_SIGMA = 0.006  # expected error of a lip or lid gap
+GAP_SIGMA = 0.004  # expected error of a lip or lid gap
 CENTRE = np.array([0.0, 0.0, 3.0])  # rotation increments turn about this head point
 
 # Fitted halves; the symmetric part is moved into browInnerUp and cheekPuff afterwards.
@@ -43,14 +46,17 @@ _HALVES = {
 }
 # Units that landmarks cannot see, or that duplicate others.
 _FROZEN = (
-    "eyeLook", "pupil", "tongue", "lipsSealed", "lowerLipIn", "browInnerUp", "cheekPuff", "cheekRaiser",
+    "eyeLook", "pupil", "tongue", "lowerLipIn", "browInnerUp", "cheekPuff", "cheekRaiser",
 )  # fmt: skip
-# Prior precision of an expression coefficient, and of units a face at rest seldom shows.
+# Prior precision of identity and expression coefficients; low where faces really go, high for units that
+# could stand in for identity.
 IDENTITY_STIFFNESS = 1.0
 _STIFFNESS = 30.0
-_STIFFER = {
+_STIFFNESS_OF = {
+    "lipsSealed": 3.0, "eyeBlinkLeft": 3.0, "eyeBlinkRight": 3.0, "jawOpen": 6.0,
+    "mouthSmileLeft": 12.0, "mouthSmileRight": 12.0, "mouthPucker": 15.0, "mouthFunnel": 15.0,
+    "mouthShrugLower": 60.0, "jawLeft": 60.0, "jawRight": 60.0, "mouthShrugUpper": 80.0,
     "mouthClose": 80.0, "cheekPuffLeft": 80.0, "cheekPuffRight": 80.0, "jawForward": 80.0,
-    "mouthShrugUpper": 80.0, "mouthShrugLower": 60.0, "jawLeft": 60.0, "jawRight": 60.0,
 }  # fmt: skip
 
 
@@ -72,8 +78,18 @@ class MarkBasis:
     """[P] facing points of lips and lids ..."""
     lower: NDArray[np.int64]
     """[P] ... whose gaps are fitted"""
+    lips: NDArray[np.bool_]
+    """[P] which of them are lips"""
+    wide: Double
+    """[P] gaps on the mean head, cm: lips at rest, eyes open"""
+    closed: Double
+    """[P] the same with full blinks: the visible lid edges do not quite meet in the model"""
     stiffness: Double
     """[E] prior precision"""
+    eye_mean: Double
+    """[2, 3] centres of the left and right eyeball on the mean head"""
+    eye_identity: Double
+    """[80, 2, 3] how they move with identity"""
 
 
 @lru_cache(maxsize=1)
@@ -83,6 +99,10 @@ def mark_basis() -> MarkBasis:
     halves = [h for pair in _HALVES.values() for h in pair]
     free = [k for k, name in enumerate(EXPRESSION_NAMES) if name in halves or not name.startswith(_FROZEN)]
     pairs = np.concatenate([m[:, 1:-1] for m in (INNER_LIPS, RIGHT_LIDS, LEFT_LIDS)], 1)
+    lips = INNER_LIPS.shape[1] - 2
+    shut = sum(basis.expression[EXPRESSION_NAMES.index(n)] for n in ("eyeBlinkLeft", "eyeBlinkRight"))
+    height = basis.at_landmarks(np.stack([basis.mean, basis.mean + shut]))[..., 1].astype(float)
+    wide, closed = np.maximum(height[:, pairs[0]] - height[:, pairs[1]], 0.0)
     at = basis.at_landmarks
     return MarkBasis(
         mean=at(basis.mean).astype(float),
@@ -92,7 +112,14 @@ def mark_basis() -> MarkBasis:
         weight=basis.landmark_weight.astype(float),
         upper=pairs[0],
         lower=pairs[1],
-        stiffness=np.array([_STIFFER.get(EXPRESSION_NAMES[k], _STIFFNESS) for k in free]),
+        lips=np.arange(pairs.shape[1]) < lips,
+        wide=wide,
+        closed=closed,
+        stiffness=np.array([_STIFFNESS_OF.get(EXPRESSION_NAMES[k], _STIFFNESS) for k in free]),
+        eye_mean=basis.eye_centre.astype(float),
+        eye_identity=np.stack(
+            [basis.identity[:, basis.part(n)].mean(1) for n in ("iris_left", "iris_right")], 1
+        ),
     )
 
 
@@ -222,6 +249,26 @@ class Problem:
     high: Double
     scale: float
     """inter-ocular distance, px"""
+    sealable: bool = False
+    """whether ``columns`` hold the unit that closes the visible lip edges"""
+
+    def _gaps(self, camera: Camera, miss: Double, slope: Double) -> tuple[Double, Double]:
+        """Residuals [P] px of the gaps of lips and lids along the face's up direction; slopes [P, 6 + K].
+
+        The model's visible lid edges stay apart by ``closed`` in a full blink, so seen gaps are mapped
+        from 0..wide to closed..wide; lips that cannot be sealed stay apart as on the mean head.
+        """
+        model = mark_basis()
+        up = camera.rotation[:2, 1] * [1.0, -1.0]
+        up = up / max(float(np.hypot(*up)), 1e-3)
+        seen = (self.points[model.upper] - self.points[model.lower]) @ up
+        unit = self.scale / MEAN_INTEROCULAR_CM
+        wide, closed = model.wide * unit, model.closed * unit
+        lids = closed + np.maximum(seen, 0.0) * (1.0 - closed / wide)
+        lips = seen if self.sealable else np.maximum(seen, wide)
+        wanted = np.where(model.lips, lips, lids)
+        gap = (miss[model.upper] - miss[model.lower]) @ up + wanted - seen
+        return gap, np.einsum("pck,c->pk", slope[model.upper] - slope[model.lower], up)
 
     def normal(self, camera: Camera, coefficients: Double) -> tuple[Double, Double]:
         """Normal matrix and right side of one robust, regularised step."""
@@ -229,19 +276,19 @@ class Problem:
         placed = camera.place(self.base + np.tensordot(coefficients, self.columns, 1))
         miss = self.points - camera.see(placed)
         slope = _jacobian(camera, placed, self.columns)
-        gap = miss[model.upper] - miss[model.lower]
-        gap_slope = slope[model.upper] - slope[model.lower]
+        gap, gap_slope = self._gaps(camera, miss, slope)
         point, pair = POINT_SIGMA * self.scale, GAP_SIGMA * self.scale
-        rows = np.concatenate([slope / point, gap_slope / pair])
-        rest = np.concatenate([miss / point, gap / pair])
+        rows = np.concatenate([slope.reshape(-1, slope.shape[2]) / point, gap_slope / pair])
+        rest = np.concatenate([miss.ravel() / point, gap / pair])
         # Pseudo-Huber weights: beyond three sigmas the cost grows linearly. Whole regions of unusual
         # faces lie far off at first, so nothing may be dropped.
-        robust = 1.0 / np.sqrt(1.0 + (rest**2).sum(1) / 9.0)
+        distance = np.concatenate([(miss**2).sum(1) / point**2, (gap / pair) ** 2])
+        robust = 1.0 / np.sqrt(1.0 + distance / 9.0)
         robust[: len(miss)] *= model.weight
-        root = np.sqrt(robust)[:, None]
-        flat = (rows * root[..., None]).reshape(-1, rows.shape[2])
-        matrix = flat.T @ flat + np.diag(self.prior)
-        right = flat.T @ (rest * root).ravel()
+        robust = np.concatenate([np.repeat(robust[: len(miss)], 2), robust[len(miss) :]])
+        weighted = rows * robust[:, None]
+        matrix = rows.T @ weighted + np.diag(self.prior)
+        right = weighted.T @ rest
         right[6:] += self.prior[6:] * (self.target - coefficients)
         return matrix, right
 
