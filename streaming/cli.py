@@ -103,6 +103,15 @@ def _add_serve(commands: Any) -> None:
         "--token", help="secret that clients must know; needed to listen beyond this machine"
     )
     command.add_argument("--max-sessions", type=int, default=4, help="avatars at once (default: %(default)s)")
+    command.add_argument("--play", type=Path, metavar="FILE", help="speak a file, looped, in session `live`")
+    command.add_argument(
+        "--mic",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="speak this machine's microphone in session `live` (watch it with any WHEP player)",
+    )
+    command.add_argument("--record", type=Path, metavar="MP4", help="record session `live`")
     command.add_argument(
         "--ice-server", action="append", default=[], metavar="URL", help="STUN or TURN server"
     )
@@ -159,19 +168,24 @@ def _add_sheet(commands: Any) -> None:
 
 def _serve(args: argparse.Namespace) -> int:
     from streaming.hub import HubOptions
+    from streaming.local import LocalOptions
     from streaming.server import ServerOptions
 
+    if args.play is not None and args.mic is not None:
+        raise ConfigError("--play and --mic are two voices for one session; give one of them")
     if args.max_sessions < 1:
         raise ConfigError(f"--max-sessions must be at least 1, got {args.max_sessions}")
     server = ServerOptions(args.host, args.port, args.token, tuple(args.ice_server))
     hub = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed, args.max_sessions)
-    return _run_loop(_serve_forever(hub, server))
+    local = LocalOptions(args.play, args.mic, args.record)
+    return _run_loop(_serve_forever(hub, server, local))
 
 
-async def _serve_forever(hub_options: Any, options: Any) -> int:
+async def _serve_forever(hub_options: Any, options: Any, local: Any) -> int:
     from aiohttp import web
 
     from streaming.hub import Hub
+    from streaming.local import local_session
     from streaming.server import create_app
 
     hub = Hub(hub_options, say=_say)
@@ -188,7 +202,8 @@ async def _serve_forever(hub_options: Any, options: Any) -> int:
         gc.freeze()
         host = f"[{options.host}]" if ":" in options.host else options.host
         _say(f"open http://{host}:{options.port}/" + ("?token=..." if options.token else ""))
-        await stop.wait()
+        async with local_session(hub, local):
+            await stop.wait()
     finally:
         if runner is not None:
             await runner.cleanup()

@@ -26,9 +26,12 @@ from streaming.session import Session, SessionOptions
 from streaming.sources.file import FileSource
 from streaming.worker import EngineWorker
 
-__all__ = ["VOICES", "FullError", "Hub", "HubOptions", "make_cond"]
+__all__ = ["LIVE", "VOICES", "FullError", "Hub", "HubOptions", "make_cond"]
 
 log = logging.getLogger("visavis")
+
+LIVE = "live"
+"""The session of those who name none."""
 
 VOICES = {"voice_a": "Voice A", "voice_b": "Voice B"}
 

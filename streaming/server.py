@@ -24,7 +24,7 @@ from aiohttp import web
 from engine.errors import ConfigError, InputError
 from engine.types import CONTROLS
 from streaming.access import access_middleware, errors_middleware, is_loopback
-from streaming.hub import VOICES, Hub
+from streaming.hub import LIVE, VOICES, Hub
 from streaming.metrics import prometheus
 from streaming.peers import Peer
 from streaming.session import Session
@@ -35,9 +35,6 @@ __all__ = ["HUB", "PEERS", "ServerOptions", "create_app"]
 MAX_UPLOAD = 20 * 1024 * 1024
 MAX_SDP = 64 * 1024
 MAX_JSON = 256 * 1024
-LIVE = "live"
-"""The session of WHEP, WHIP and WebSocket clients that name none."""
-
 HUB: web.AppKey[Hub] = web.AppKey("hub", Hub)
 PEERS: web.AppKey[dict[str, Peer]] = web.AppKey("peers", dict)
 _PAGES = Path(__file__).parent / "web"
