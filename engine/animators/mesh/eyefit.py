@@ -120,7 +120,9 @@ def fit_eyes(crop: Bytes, landmarks: Float) -> tuple[EyeFit, EyeFit]:
         reliable = _believable(outline, iris, radius, width, height, contrast)
         fits.append(EyeFit(outline, iris, radius, width, reliable, origin, size, 4 if width < 80 else 2))
     mixed = [_iris_in_white(crop, fit) for fit in fits]
-    together = all(fit.reliable for fit in fits) and min(mixed) < 0.35 and max(mixed) < 0.7
+    spilt = max(_iris_on_skin(crop, fit) for fit in fits)
+    clear = max(contrast for _, _, contrast in found) > 18.0 and all(fit.reliable for fit in fits)
+    together = clear and min(mixed) < 0.35 and max(mixed) < 0.7 and spilt < 0.5
     first, second = (replace(fit, reliable=together) for fit in fits)
     return first, second
 
@@ -221,7 +223,7 @@ def _believable(
         width > 13.0
         and 0.13 < radius / width < 0.36
         and height / width > 0.15
-        and contrast > 18.0
+        and contrast > 10.0
         and _inside(outline, iris[None])[0]
     )
 
@@ -240,3 +242,22 @@ def _iris_in_white(crop: Bytes, fit: EyeFit) -> float:
     axis = np.median(iris, 0) - bright
     share = (white - bright) @ axis / max(float(axis @ axis), 1.0)
     return float((share > 0.55).mean())
+
+
+def _iris_on_skin(crop: Bytes, fit: EyeFit) -> float:
+    """Share of the circle below the lower lid that looks like iris: high where the landmarks' outline
+    is smaller than the eye, as in cartoons; the painted iris would stay behind on the skin. (Above
+    the upper lid lashes are as dark as an iris and say nothing.)"""
+    photo = fit.magnify(crop)
+    polar = fit.polar()
+    _, distance = fit.opening()
+    lower = (fit.texel_points()[:, 1] > fit.iris[1]).reshape(polar.shape)
+    beyond = photo[(polar < 0.95) & (distance < -0.04 * fit.width) & lower]
+    iris = photo[(polar < 0.95) & (distance > 0.03 * fit.width)]
+    skin = photo[(polar > 1.2) & (distance < -0.10 * fit.width) & lower]
+    if len(beyond) < 30 or len(iris) < 30 or len(skin) < 30:
+        return 0.0
+    start = np.median(skin, 0)
+    axis = np.median(iris, 0) - start
+    share = (beyond - start) @ axis / max(float(axis @ axis), 1.0)
+    return float((share > 0.6).mean())
