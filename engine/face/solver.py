@@ -282,10 +282,8 @@ class Problem:
         rest = np.concatenate([miss.ravel() / point, gap / pair])
         # Pseudo-Huber weights: beyond three sigmas the cost grows linearly. Whole regions of unusual
         # faces lie far off at first, so nothing may be dropped.
-        distance = np.concatenate([(miss**2).sum(1) / point**2, (gap / pair) ** 2])
-        robust = 1.0 / np.sqrt(1.0 + distance / 9.0)
-        robust[: len(miss)] *= model.weight
-        robust = np.concatenate([np.repeat(robust[: len(miss)], 2), robust[len(miss) :]])
+        near = model.weight / np.sqrt(1.0 + (miss**2).sum(1) / (3.0 * point) ** 2)
+        robust = np.concatenate([np.repeat(near, 2), np.ones(len(gap))])
         weighted = rows * robust[:, None]
         matrix = rows.T @ weighted + np.diag(self.prior)
         right = weighted.T @ rest
