@@ -32,6 +32,8 @@ __all__ = ["Peer"]
 log = logging.getLogger("visavis")
 
 CONNECT_S = 20.0
+SILENT_S = 10.0
+"""A viewer that has sent no receiver report for so long has vanished (they come about once a second)."""
 
 
 class Peer:
@@ -168,6 +170,8 @@ class Peer:
         log.debug("peer %s is %s", self.id, state)
         if state == "connected":
             self.session.start()
+            if self.sink is not None:
+                self._spawn(self._expect_reports())
             if self.sink is not None and self.sink not in self.session.sinks and not self._gone:
                 self.session.add_sink(self.sink)
         elif state in ("failed", "closed"):
@@ -201,6 +205,24 @@ class Peer:
         if self._connection.connectionState != "connected":
             log.warning("peer %s did not connect within %g s", self.id, CONNECT_S)
             await self.close()
+
+    async def _expect_reports(self) -> None:
+        """Close when the viewer falls silent: ICE itself would notice only after half a minute."""
+        loop = asyncio.get_running_loop()
+        newest: object = None
+        heard_at = loop.time()
+        while loop.time() - heard_at < SILENT_S:
+            await asyncio.sleep(1.0)
+            stamps = [
+                report.timestamp
+                for sender in self._connection.getSenders()
+                for report in (await sender.getStats()).values()
+                if report.type == "remote-inbound-rtp"
+            ]
+            if stamps and max(stamps) != newest:
+                newest, heard_at = max(stamps), loop.time()
+        log.info("peer %s has fallen silent", self.id)
+        await self.close()
 
     async def _follow_session(self) -> None:
         await self.session.closed.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 
 from engine.errors import ConfigError
 from engine.types import CONTROLS
+from streaming import peers
 from streaming.clock import OUT_RATE
 from streaming.demo import Caller
 from streaming.hub import Hub, HubOptions
@@ -346,6 +348,21 @@ async def test_a_vanished_socket_frees_its_session() -> None:
         await socket.receive_json(timeout=5)
         socket._response.close()  # the connection breaks without a goodbye
         await until(lambda: not hub.sessions)
+
+
+async def test_a_killed_viewer_frees_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "SILENT_S", 4.0)
+    async with served() as (hub, client):
+        url = str(client.make_url("")).rstrip("/")
+        command = (sys.executable, "-m", "tests.streaming.vanishing_peer", url)
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        session = hub.sessions[(await process.stdout.readline()).decode().strip()]
+        await until(lambda: session.metrics.value("frames") > 50)
+        assert not session.closed.is_set()
+        process.kill()
+        await process.wait()
+        await until(lambda: not hub.sessions and not client.app[PEERS])
 
 
 async def test_a_session_that_fails_hangs_up_on_its_peers() -> None:
