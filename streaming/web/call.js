@@ -86,9 +86,11 @@ class LipSync {
   update(late, held) {
     if (!("jitterBufferTarget" in this.receiver) || !Number.isFinite(late)) return;
     if (Math.abs(late) < LipSync.#DEAD_MS) return;
-    // Half the error a second. A target below what the buffer holds anyway does nothing: start from there.
-    const from = this.target || (late < 0 ? held : 0);
-    this.target = Math.round(Math.min(LipSync.#MOST_MS, Math.max(0, from - late / 2)));
+    // The whole error at first, then half of it each second. A target below what the buffer holds
+    // anyway does nothing: start from there.
+    const first = this.target === 0;
+    const next = first ? (late < 0 ? held - late : 0) : this.target - late / 2;
+    this.target = Math.round(Math.min(LipSync.#MOST_MS, Math.max(0, next)));
     this.receiver.jitterBufferTarget = this.target;
   }
 
