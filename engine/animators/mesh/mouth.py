@@ -32,7 +32,6 @@ Int = NDArray[np.int32]
 
 _PARTS = ("socket", "gums", "tongue", "teeth_upper", "teeth_lower")
 _CLOSED_PX = 0.25  # lips closer than this hide everything
-_BACK_CM = 6.0  # of model z; the front teeth are at 10.8
 _NEARER_CM = 0.03  # the photo's pixels lie this much in front of the model's
 
 
@@ -168,24 +167,24 @@ def _picked(triangles: Int, rgba: Float) -> Int:
 def _interior(basis: FaceBasis) -> tuple[Int, tuple[Int, Int]]:
     """Interior vertices [N] that can be seen, and triangles over them: (socket, all solids).
 
-    Left out: what faces the throat, and gums and tongue far behind the teeth, where it is dark.
+    Left out: what always faces the throat.
     """
-    socket = _seen_from_front(basis, basis.triangles_of("socket"), -10.0)
-    solid = _seen_from_front(basis, basis.triangles_of(*_PARTS[1:]), _BACK_CM)
+    socket = _seen_from_front(basis, basis.triangles_of("socket"))
+    solid = _seen_from_front(basis, basis.triangles_of(*_PARTS[1:]))
     vertices = np.unique(np.concatenate([socket, solid])).astype(np.int32)
     index = np.full(len(basis.mean), -1, np.int32)
     index[vertices] = np.arange(len(vertices), dtype=np.int32)
     return vertices, (np.ascontiguousarray(index[socket]), np.ascontiguousarray(index[solid]))
 
 
-def _seen_from_front(basis: FaceBasis, triangles: Int, back: float) -> Int:
-    """Triangles that face the camera in some motion and lie in front of ``back`` (cm, model z)."""
+def _seen_from_front(basis: FaceBasis, triangles: Int) -> Int:
+    """Triangles that face the camera in some motion."""
     corner = basis.mean[triangles]
     normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     facing = normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
     # Jaw and tongue tip by up to about 25 degrees, the head turns by 25.
     tongue = basis.vertex_part[triangles[:, 0]] == PARTS.index("tongue")
-    return np.asarray(triangles[((facing > -0.5) | tongue) & (corner[:, :, 2].mean(1) > back)], np.int32)
+    return np.asarray(triangles[(facing > -0.5) | tongue], np.int32)
 
 
 def _photo_window(source: SourceGeometry) -> Arrays:

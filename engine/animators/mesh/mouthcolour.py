@@ -65,7 +65,7 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
         tongue=tongue.astype(np.float32),
         gum=gum.astype(np.float32),
         socket=(gum * np.array([0.62, 0.52, 0.52])).astype(np.float32),
-        dark=(lip * np.array([0.16, 0.09, 0.09])).astype(np.float32),
+        dark=(lip * np.array([0.20, 0.11, 0.11])).astype(np.float32),
         seam=seam.astype(np.float32),
         direction=_light_direction(image, points),
     )
@@ -150,15 +150,15 @@ def _light_direction(image: Float, points: Float) -> Float:
 
 
 def vertex_colours(basis: FaceBasis, colours: MouthColours) -> tuple[Float, Float]:
-    """Colour [V, 3] in full light and gloss [V, 3] (see ``light_interior``) of the interior."""
+    """Colour [V, 3] in full light and gloss [V, 4] (see ``light_interior``) of the interior."""
     base = np.zeros_like(basis.mean)
-    gloss = np.zeros_like(basis.mean)
+    gloss = np.zeros((len(basis.mean), 4), np.float32)
     for name, colour, shine in (
-        ("socket", colours.socket, (0.05, 10.0, 0.60)),
-        ("gums", colours.gum, (0.14, 26.0, 0.34)),
-        ("tongue", colours.tongue, (0.13, 16.0, 0.20)),
-        ("teeth_upper", colours.tooth, (0.14, 30.0, 0.20)),
-        ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.24)),
+        ("socket", colours.socket, (0.05, 10.0, 0.26, 0.8)),
+        ("gums", colours.gum, (0.14, 26.0, 0.17, 1.0)),
+        ("tongue", colours.tongue, (0.13, 16.0, 0.20, 1.0)),
+        ("teeth_upper", colours.tooth, (0.14, 30.0, 0.18, 0.5)),
+        ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.22, 0.6)),
     ):
         part = basis.part(name)
         base[part], gloss[part] = colour, shine

@@ -64,8 +64,8 @@ def light_interior(
     """Colour of every interior vertex.
 
     1. ``xyz`` [N, 3] crop px and camera distance, ``normals`` [N, 3] camera space.
-    2. ``base`` [N, 3] colour 0..255 in full light, ``gloss`` [N, 3]: strength of the highlight,
-       its exponent, and how fast light falls with depth (1/cm).
+    2. ``base`` [N, 3] colour 0..255 in full light, ``gloss`` [N, 4]: strength of the highlight,
+       its exponent, how fast light falls with depth (1/cm) and how much lips shade it (0..1).
     3. ``direction`` [3] unit vector to the light, then the lip line.
     4. ``out`` [N, 4]: colour 0..255 and the light 0..1 that reached the vertex; light -1 marks a
        vertex that cannot be seen: turned away, or far behind a lip.
@@ -93,14 +93,15 @@ def light_interior(
         above = max((lower - y) / per_cm, 0.0)
         aside = max(min(x - left, right - x) / per_cm, 0.0)
         # Lips shade what is close behind them, the upper one most; corners are dark.
-        light = 1.0 - 0.40 * math.exp(-below * 5.0)
-        light *= 1.0 - 0.20 * math.exp(-above * 4.0)
-        light *= 1.0 - 0.62 * math.exp(-aside * 2.3)
+        soft = gloss[i, 3]
+        light = 1.0 - 0.42 * soft * math.exp(-below * 5.0)
+        light *= 1.0 - 0.22 * soft * math.exp(-above * 4.0)
+        light *= 1.0 - (0.30 + 0.34 * soft) * math.exp(-aside * 2.3)
         # A slit lets no light in.
-        gap = min(max((lower - upper) / per_cm / 0.55, 0.0), 1.0)
-        light *= 0.22 + 0.78 * gap * (2.0 - gap)
+        gap = min(max((lower - upper) / per_cm / 0.40, 0.0), 1.0)
+        light *= 0.25 + 0.75 * gap * (2.0 - gap)
         behind = max(z - depth - 0.35, 0.0)
-        light *= 0.05 + 0.95 * math.exp(-behind * gloss[i, 2])
+        light *= 0.13 + 0.87 * math.exp(-behind * gloss[i, 2])
         lambert = max(nx * lx + ny * ly + nz * lz, 0.0)
         diffuse = light * (0.58 + 0.46 * lambert)
         half = max((nx * lx + ny * ly + nz * hz) * hl, 0.0)
