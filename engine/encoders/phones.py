@@ -97,9 +97,10 @@ def ipa_to_phone(symbol: str) -> int:
     return UNKNOWN
 
 
-_ARPABET_ALIASES = {"AX": "AH", "AXR": "ER", "IX": "IH", "DX": "D", "EL": "L", "EM": "M", "EN": "N", "NX": "N",
-                    "HV": "HH", "UX": "UW", "PAU": "SIL", "SP": "SIL", "SPN": "SIL", "": "SIL", "H#": "SIL",
-                    "+NSN+": "SIL", "+SPN+": "SIL"}  # fmt: skip
+_ARPABET_ALIASES = {
+    "AX": "AH", "AXR": "ER", "IX": "IH", "DX": "D", "EL": "L", "EM": "M", "EN": "N", "NX": "N", "HV": "HH",
+    "UX": "UW", "PAU": "SIL", "SP": "SIL", "H#": "SIL", "": "SIL", "+NSN+": "SIL",
+}  # fmt: skip
 
 
 def arpabet_to_phone(symbol: str) -> int:

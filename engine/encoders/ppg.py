@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.encoders.acoustic import HIDDEN, MEL, AcousticModel, AcousticState, AcousticStep, load_acoustic
+from engine.encoders.acoustic import HIDDEN, MEL, AcousticState, AcousticStep, load_acoustic
 from engine.encoders.phones import PHONES, SILENCE
 from engine.encoders.prosody import PITCH_WINDOW, VAD_WINDOW, speech_share, yin
 from engine.errors import StreamError
@@ -93,12 +93,15 @@ def pool_bands(mel: Tensor) -> Tensor:
 class PpgEncoder:
     """The audio stage: :class:`AudioChunk` at 16 kHz to :class:`FeatureChunk` in :data:`FEATURES`.
 
+    The network is so small that eager torch on one thread is as fast as any compiled runtime and
+    starts at once, so that is the default ``backend``.
+
     Raises:
         AssetError: the weights are missing or damaged.
         BackendError: ``backend`` is named and cannot run here.
     """
 
-    def __init__(self, backend: str = "auto", weights: str = "ppg") -> None:
+    def __init__(self, backend: str = "eager", weights: str = "ppg") -> None:
         self.spec = StageSpec("ppg", "audio", f"features:ppg:{len(FEATURES)}", lookahead_frames=1)
         self.model = load_acoustic(weights)
         self._backend = backend
@@ -190,9 +193,9 @@ class PpgEncoder:
             or x.samples.ndim != 2
             or x.samples.shape[0] != state.history.shape[0]
         ):
+            got = f"{x.samples.dtype} {list(x.samples.shape)}"
             raise StreamError(
-                f"samples must be float32 [{state.history.shape[0]}, N], got {x.samples.dtype} {list(x.samples.shape)}",
-                stage=stage,
+                f"samples must be float32 [{state.history.shape[0]}, N], got {got}", stage=stage
             )
         if state.frame < 0:
             if x.t0 % _HOP:

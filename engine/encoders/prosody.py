@@ -28,7 +28,18 @@ _VAD_FRAME = 320
 _VAD_JUDGED = 4
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _differences(window: Floats, relative: Floats) -> None:
+    """d(τ) for τ = 1.. into ``relative``; additions in any order, so that they vectorise."""
+    for lag in range(1, len(relative)):
+        difference = np.float32(0.0)
+        for j in range(_SPAN):
+            gap = window[j] - window[j + lag]
+            difference += gap * gap
+        relative[lag] = difference
+
+
+@numba.njit(cache=True, nogil=True)
 def yin(window: Floats) -> tuple[float, float]:
     """(f0 in Hz, voicing 0..1) of float32 [:data:`PITCH_WINDOW`] samples, 62..500 Hz.
 
@@ -37,14 +48,11 @@ def yin(window: Floats) -> tuple[float, float]:
     Voicing is one minus the dip's depth.
     """
     relative = np.ones(_LONGEST + 1, np.float32)
+    _differences(window, relative)
     total = np.float32(0.0)
     for lag in range(1, _LONGEST + 1):
-        difference = np.float32(0.0)
-        for j in range(_SPAN):
-            gap = window[j] - window[j + lag]
-            difference += gap * gap
-        total += difference
-        relative[lag] = difference * lag / total if total > 0.0 else np.float32(1.0)
+        total += relative[lag]
+        relative[lag] = relative[lag] * lag / total if total > 0.0 else np.float32(1.0)
     best = _SHORTEST
     for lag in range(_SHORTEST, _LONGEST):
         if relative[lag] < relative[best]:
@@ -76,4 +84,4 @@ def speech_share(window: Floats, gain: float) -> float:
     data = np.clip(window * np.float32(32767.0 * gain), -32768.0, 32767.0).astype(np.int16).tobytes()
     size = 2 * _VAD_FRAME
     said = [detector.is_speech(data[at : at + size], SAMPLE_RATE) for at in range(0, len(data), size)]
-    return sum(said[-_VAD_JUDGED:]) / _VAD_JUDGED
+    return float(sum(said[-_VAD_JUDGED:])) / _VAD_JUDGED

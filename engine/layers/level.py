@@ -8,6 +8,7 @@ Nothing looks ahead and nothing is normalised over an utterance.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -23,7 +24,7 @@ Floats = NDArray[np.float32]
 _ATTACK, _RELEASE_DB = 0.15, 0.03
 _FALL, _RISE_DB = 0.3, 0.02
 _MARGIN_DB, _LOWEST_DB, _START_DB = 15.0, -85.0, -60.0
-_DB_PER_NEPER = 10.0 / np.log(10.0)
+_DB_PER_NEPER = 10.0 / math.log(10.0)
 
 
 @dataclass
@@ -37,16 +38,16 @@ class LevelState:
 def _track(log_mel: Floats, state: Floats, energy: Floats, reference: Floats, floor: Floats) -> None:
     rows, steps, bands = log_mel.shape
     for row in range(rows):
-        peak, low, seen = state[row, 0], state[row, 1], state[row, 2]
+        peak, low, seen = float(state[row, 0]), float(state[row, 1]), float(state[row, 2])
         for t in range(steps):
             total = 0.0
             for band in range(bands):
                 total += np.exp(log_mel[row, t, band])
-            level = np.float32(_DB_PER_NEPER * np.log(total / bands))
+            level = float(_DB_PER_NEPER * np.log(total / bands))
             if seen == 0.0:
-                peak, low, seen = np.float32(max(level, _START_DB)), level, np.float32(1.0)
-            peak = np.float32(peak + _ATTACK * (level - peak) if level > peak else peak - _RELEASE_DB)
-            low = np.float32(low + _FALL * (level - low) if level < low else low + _RISE_DB)
+                peak, low, seen = max(level, _START_DB), level, 1.0
+            peak = peak + _ATTACK * (level - peak) if level > peak else peak - _RELEASE_DB
+            low = low + _FALL * (level - low) if level < low else low + _RISE_DB
             energy[row, t] = level
             floor[row, t] = low
             reference[row, t] = max(peak, low + _MARGIN_DB, _LOWEST_DB)

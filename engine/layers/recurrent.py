@@ -34,8 +34,9 @@ class GRU(nn.Module):
         r = σ(W_r x + U_r h),  z = σ(W_z x + U_z h),  n = tanh(W_n x + r ⊙ (U_n h)),
         h' = n + z ⊙ (h − n); written out so that any runtime can compile it.
         """
-        gates_x = nn.functional.linear(x, self.gru.weight_ih_l0, self.gru.bias_ih_l0)
-        gates_h = nn.functional.linear(hidden, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        input_weight, hidden_weight, input_bias, hidden_bias = self.gru.all_weights[0]
+        gates_x = nn.functional.linear(x, input_weight, input_bias)
+        gates_h = nn.functional.linear(hidden, hidden_weight, hidden_bias)
         reset_x, update_x, new_x = gates_x.chunk(3, dim=1)
         reset_h, update_h, new_h = gates_h.chunk(3, dim=1)
         reset, update = torch.sigmoid(reset_x + reset_h), torch.sigmoid(update_x + update_h)

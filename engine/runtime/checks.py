@@ -20,6 +20,6 @@ class InputCheck:
         for index, (value, (shape, dtype)) in enumerate(zip(inputs, self._expected, strict=True)):
             if value.shape != shape or value.dtype != dtype:
                 raise ValueError(
-                    f"input {index} is {value.dtype} {list(value.shape)}, compiled for {dtype} {list(shape)}; "
-                    "compile again for another shape"
+                    f"input {index} is {value.dtype} {list(value.shape)}, compiled for {dtype} "
+                    f"{list(shape)}; compile again for another shape"
                 )

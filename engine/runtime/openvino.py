@@ -40,6 +40,19 @@ class OpenVINORunner:
             return tuple(torch.from_numpy(results[index].copy()) for index in range(len(results)))
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """What OpenVINO raises for a network that it cannot read or run."""
+    from openvino import frontend
+
+    names = ("GeneralFailure", "InitializationFailure", "NotImplementedFailure", "OpConversionFailure")
+    return (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        *(getattr(frontend, n) for n in names if hasattr(frontend, n)),
+    )
+
+
 def _compile(module: nn.Module, examples: tuple[Tensor, ...], precision: str) -> Any:
     try:
         import openvino
@@ -51,6 +64,7 @@ def _compile(module: nn.Module, examples: tuple[Tensor, ...], precision: str) ->
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": precision,
     }
+    failures = _failures()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -58,6 +72,6 @@ def _compile(module: nn.Module, examples: tuple[Tensor, ...], precision: str) ->
                 module, example_input=examples, input=[list(value.shape) for value in examples]
             )
         return openvino.Core().compile_model(graph, "CPU", hints)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except failures as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackendError(f"openvino cannot run this network: {first}") from error

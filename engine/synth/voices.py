@@ -63,13 +63,13 @@ class Utterance:
 
 
 class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]  # noqa: RUF012
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
 class _Event(ctypes.Structure):
     """``espeak_EVENT`` of speak_lib.h."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
         ("text_position", ctypes.c_int),
@@ -141,7 +141,9 @@ def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     if rate == SAMPLE_RATE:
         return samples
     divisor = int(np.gcd(rate, SAMPLE_RATE))
-    return np.asarray(resample_poly(samples, SAMPLE_RATE // divisor, rate // divisor), dtype=np.float32)
+    # Resampling overshoots at clipped peaks.
+    resampled = resample_poly(samples, SAMPLE_RATE // divisor, rate // divisor)
+    return np.asarray(np.clip(resampled, -1.0, 1.0), dtype=np.float32)
 
 
 def espeak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50) -> Utterance:
@@ -154,7 +156,7 @@ def espeak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range:
     engine.speak(text, voice, rate, pitch, pitch_range)
     if not engine.blocks:
         return Utterance(np.zeros(0, np.float32), ())
-    audio = np.concatenate(engine.blocks).astype(np.float32) / 32768
+    audio = np.concatenate(engine.blocks).astype(np.float32) / np.float32(32768)
     end = len(audio) / engine.rate
     # A name in brackets announces a change of voice inside the text and has no sound of its own.
     events = [(t, name) for t, name in engine.events if not name.startswith("(")]
@@ -201,35 +203,43 @@ def flite(text: str, voice: str = "slt", stretch: float = 1.0, pitch_hz: float |
     segments, start = [], 0.0
     for item in done.stdout.split():
         name, _, stop = item.rpartition(":")
-        segments.append(Segment(start, float(stop), arpabet_to_phone(name)))
-        start = float(stop)
-    return Utterance(_resample(data.astype(np.float32) / 32768, rate), tuple(segments))
+        # Some voices trim the last pause from the audio but not from the list.
+        end = min(float(stop), len(data) / rate)
+        segments.append(Segment(start, end, arpabet_to_phone(name)))
+        start = end
+    return Utterance(_resample(data.astype(np.float32) / np.float32(32768), rate), tuple(segments))
 
 
 # Everyday words; enough to give every language's phones in varied order.
 _WORDS: dict[str, str] = {
-    "en": "the boy bought a blue book from my mother before she would measure this very thin leather rope "
-    "young people enjoy watching fresh fish jump over huge warm waves while bob may pop five more bubbles",
-    "de": "der junge möchte heute abend schöne grüne bücher lesen und später über die brücke zum bahnhof gehen "
-    "wir müssen öfter pünktlich frühstücken ich höre zwölf vögel pfeifen mama papa bitte viele warme äpfel",
-    "es": "el perro grande come pan blanco y bebe mucha agua fría mañana vamos a jugar en la playa bonita "
-    "mi abuela quiere comprar huevos jamón queso y fruta para toda la familia gracias por favor",
-    "fr": "bonjour les enfants veulent manger une pomme rouge avec du beurre et boire un peu de jus ce matin "
-    "ma voisine a vu deux beaux oiseaux bleus sur le vieux mur près du feu où est la plage",
-    "it": "buongiorno la mamma compra pane fresco e bella frutta al mercato oggi pomeriggio vogliamo giocare "
-    "con gli amici sulla spiaggia perché il gatto bianco dorme sempre sotto il tavolo grande",
-    "pt": "bom dia a minha avó faz bolo de laranja e o menino bebe leite quente amanhã vamos passear na praia "
-    "com muitos amigos e um cão preto que não gosta de chuva",
-    "nl": "goedemorgen de jongen wil graag een mooi boek kopen en daarna buiten in de zon lopen met zijn vriend "
-    "vader maakt lekkere pannenkoeken met suiker en wij drinken samen warme melk",
-    "pl": "dzień dobry mama kupuje świeży chleb i masło a tata pije czarną kawę jutro pojedziemy nad piękne morze "
-    "żeby zobaczyć wielkie białe ptaki i małe łodzie",
-    "tr": "günaydın küçük çocuk bahçede büyük bir köpek gördü annem bugün pazardan ekmek peynir ve üzüm aldı "
-    "yarın arkadaşlarla deniz kıyısında yürüyüş yapacağız",
-    "ja": "おはよう ございます わたし は まいにち みず を のみます ともだち と うみ へ いきたい です ねこ が ふね の うえ で "
-    "ねて います きょう は とても いい てんき ぶどう ぱん べんとう",
-    "cmn": "ni3 hao3 wo3 men5 ming2 tian1 qu4 bei3 jing1 ma1 ma5 zuo4 fan4 peng2 you5 he1 cha2 lü4 se4 de5 shu4 "
-    "piao4 liang5 fei1 ji1 xue2 xiao4 zhong1 wen2 chi1 ping2 guo3 bu4 yao4",
+    "en": "the boy bought a blue book from my mother before she would measure this very thin "
+    "leather rope young people enjoy watching fresh fish jump over huge warm waves while bob "
+    "may pop five more bubbles",
+    "de": "der junge möchte heute abend schöne grüne bücher lesen und später über die brücke zum "
+    "bahnhof gehen wir müssen öfter pünktlich frühstücken ich höre zwölf vögel pfeifen mama "
+    "papa bitte viele warme äpfel",
+    "es": "el perro grande come pan blanco y bebe mucha agua fría mañana vamos a jugar en la playa "
+    "bonita mi abuela quiere comprar huevos jamón queso y fruta para toda la familia gracias "
+    "por favor",
+    "fr": "bonjour les enfants veulent manger une pomme rouge avec du beurre et boire un peu de jus "
+    "ce matin ma voisine a vu deux beaux oiseaux bleus sur le vieux mur près du feu où est la "
+    "plage",
+    "it": "buongiorno la mamma compra pane fresco e bella frutta al mercato oggi pomeriggio "
+    "vogliamo giocare con gli amici sulla spiaggia perché il gatto bianco dorme sempre sotto "
+    "il tavolo grande",
+    "pt": "bom dia a minha avó faz bolo de laranja e o menino bebe leite quente amanhã vamos "
+    "passear na praia com muitos amigos e um cão preto que não gosta de chuva",
+    "nl": "goedemorgen de jongen wil graag een mooi boek kopen en daarna buiten in de zon lopen met "
+    "zijn vriend vader maakt lekkere pannenkoeken met suiker en wij drinken samen warme melk",
+    "pl": "dzień dobry mama kupuje świeży chleb i masło a tata pije czarną kawę jutro pojedziemy "
+    "nad piękne morze żeby zobaczyć wielkie białe ptaki i małe łodzie",
+    "tr": "günaydın küçük çocuk bahçede büyük bir köpek gördü annem bugün pazardan ekmek peynir ve "
+    "üzüm aldı yarın arkadaşlarla deniz kıyısında yürüyüş yapacağız",
+    "ja": "おはよう ございます わたし は まいにち みず を のみます ともだち と うみ へ いきたい "
+    "です ねこ が ふね の うえ で ねて います きょう は とても いい てんき ぶどう ぱん "
+    "べんとう",
+    "cmn": "ni3 hao3 wo3 men5 ming2 tian1 qu4 bei3 jing1 ma1 ma5 zuo4 fan4 peng2 you5 he1 cha2 lü4 "
+    "se4 de5 shu4 piao4 liang5 fei1 ji1 xue2 xiao4 zhong1 wen2 chi1 ping2 guo3 bu4 yao4",
 }  # fmt: skip
 
 

@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.encoders.acoustic import HALVES, HIDDEN, MEL, AcousticModel
+from engine.encoders.mel_input import normalised_mel
 from engine.encoders.phones import PHONES, SILENCE, UNKNOWN
-from engine.layers.level import LevelTracker
 from engine.train import augment
 from engine.train.speech_data import HOP, Corpus, Item
 from engine.weights import load_weights, save_weights
-from kernels.logmel import log_mel
 
-__all__ = ["Batch", "Sampler", "evaluate", "normalised_mel", "train"]
+__all__ = ["Batch", "Sampler", "evaluate", "train"]
 
 _FRAMES = 100
 _SHARES = {"librispeech": 0.36, "kerstin_de": 0.12, "emodb_de": 0.08, "picovoice_wakewords_en": 0.05,
@@ -48,15 +47,6 @@ class Batch:
     mel: Tensor
     clean: Tensor
     labels: Tensor
-
-
-def normalised_mel(samples: NDArray[np.float32]) -> Tensor:
-    """float32 [B, 160 K] -> [B, K, M], as the live encoder normalises it."""
-    padded = torch.from_numpy(np.pad(samples, ((0, 0), (MEL.context, 0))))
-    mel = log_mel(padded, MEL)
-    tracker = LevelTracker()
-    _, reference, _ = tracker.step(mel, tracker.init_state(mel.shape[0]))
-    return tracker.normalise(mel, reference)
 
 
 class Sampler:
@@ -81,14 +71,14 @@ class Sampler:
         noise = np.random.default_rng([self.seed, step])
         crops = [self._crop(noise) for _ in range(self.batch)]
         clean = normalised_mel(np.stack([crop[1] for crop in crops]))
-        bands = clean.unflatten(1, (_FRAMES, 4)).mean(2)
+        bands = clean.reshape(len(crops), _FRAMES, 4, -1).mean(2)
         pooled = nn.functional.adaptive_avg_pool1d(bands, 20)
         following = torch.cat([pooled[:, 1:], pooled[:, -1:]], dim=1)
         labels = torch.from_numpy(np.stack([crop[2] for crop in crops]).astype(np.int64))
         return Batch(
             normalised_mel(np.stack([crop[0] for crop in crops])),
             torch.cat([pooled, following], dim=2),
-            labels.unflatten(1, (_FRAMES, 4)),
+            labels.reshape(len(crops), _FRAMES, 4),
         )
 
     def _crop(self, noise: np.random.Generator) -> tuple[augment.Floats, augment.Floats, NDArray[np.int8]]:
@@ -148,7 +138,7 @@ def _phone_loss(log_posteriors: Tensor, labels: Tensor) -> Tensor:
     Step s names the two halves of frame s − 1 (labels 0, 1 and 2, 3) and frame s (all four).
     """
     late, early = log_posteriors[:, 1:, :2], log_posteriors[:, :, 2:]
-    halves = labels[:, :-1].unflatten(2, (2, 2))
+    halves = labels[:, :-1].reshape(labels.shape[0], -1, 2, 2)
     weights = torch.ones(len(PHONES))
     weights[SILENCE] = 0.6
 
@@ -165,7 +155,7 @@ def _phone_loss(log_posteriors: Tensor, labels: Tensor) -> Tensor:
 def _loss(model: AcousticModel, side: _SideHead, batch: Batch) -> tuple[Tensor, Tensor]:
     log_posteriors, code = model(batch.mel)
     phone = _phone_loss(log_posteriors, batch.labels)
-    from_code = torch.log_softmax(side.phones(code).unflatten(-1, (HALVES, len(PHONES))), dim=-1)
+    from_code = torch.log_softmax(side.phones(code).reshape(*code.shape[:2], HALVES, len(PHONES)), dim=-1)
     spectrum = nn.functional.mse_loss(side.spectrum(code)[:, 1:], batch.clean[:, :-1])
     return phone + 0.3 * _phone_loss(from_code, batch.labels) + 0.3 * spectrum, phone
 

@@ -24,7 +24,7 @@ def stretch(samples: Floats, labels: NDArray[np.int8], factor: float) -> tuple[F
     at = np.arange(count) * factor
     faster = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
     index = np.minimum(((np.arange(frames) + 0.5) * factor).astype(np.int64), len(labels) - 1)
-    return faster, labels[index]
+    return faster, np.asarray(labels[index])
 
 
 def channel(samples: Floats, noise: Generator) -> Floats:
@@ -37,7 +37,7 @@ def channel(samples: Floats, noise: Generator) -> Floats:
     if noise.random() < 0.7:
         spectrum *= _equaliser(frequency, noise)
     out = irfft(spectrum, size)[: len(samples)]
-    return out.astype(np.float32)
+    return np.asarray(out, dtype=np.float32)
 
 
 def _room(noise: Generator) -> Floats:
@@ -49,7 +49,7 @@ def _room(noise: Generator) -> Floats:
     wet = 10 ** (noise.uniform(-18, 0) / 20)
     response = wet * tail / np.sqrt(np.square(tail).sum() + 1e-9)
     response[0] += 1.0
-    return response.astype(np.float32)
+    return np.asarray(response, dtype=np.float32)
 
 
 def _equaliser(frequency: NDArray[np.float64], noise: Generator) -> NDArray[np.float64]:

@@ -2,13 +2,16 @@
 
 Human speech comes from a folder of corpora described by ``MANIFEST.tsv`` (columns corpus, file,
 speaker, language, transcript, alignment-file, duration_s, notes). English transcripts are aligned
-by pocketsphinx with its own English model, Emo-DB brings hand labels, other languages are aligned
-in a second pass by a first model of our own (:mod:`engine.train.align`). Synthetic voices know
+by pocketsphinx with its own English model, Emo-DB brings hand labels. A second pass, given a first
+model of our own, adds other languages (:mod:`engine.train.align`) and English recordings without
+transcripts, recognised by pocketsphinx and kept where our model agrees. Synthetic voices know
 their phones.
 
 Usage::
 
-    python -m engine.train.speech_data --data CORPORA --out FOLDER
+    python -m engine.train.speech_data --data CORPORA --out FIRST
+    python -m engine.train.acoustic --data FIRST --out first.safetensors --steps 600
+    python -m engine.train.speech_data --data CORPORA --out SECOND --aligner first.safetensors
 """
 
 from __future__ import annotations
@@ -29,12 +32,19 @@ from numpy.typing import NDArray
 from engine.encoders.phones import PHONES, SILENCE, UNKNOWN, arpabet_to_phone
 from engine.errors import AudioError, VisavisError
 from engine.synth import voices
+from engine.train.align import ModelAligner
 from engine.types import SAMPLE_RATE
 
-__all__ = ["HOP", "Corpus", "Item", "PhoneAligner", "load_audio", "read_manifest", "rasterise", "split_of"]
+__all__ = ["HOP", "Corpus", "Item", "PhoneAligner", "load_audio", "rasterise", "read_manifest", "split_of"]
 
 HOP = 160
 """Samples per label (10 ms)."""
+
+Floats = NDArray[np.float32]
+_USED_CORPORA = (
+    "librispeech", "kerstin_de", "emodb_de", "picovoice_wakewords_en", "speech_commands_en", "ljspeech_en",
+    "vctk_en", "speechbrain_samples_en",
+)  # fmt: skip
 
 # Whole speakers whose recordings are kept for measuring only.
 _OUTSIDE_CORPORA = (
@@ -59,6 +69,7 @@ class Item:
     language: str
     corpus: str
     split: str
+    text: str
 
 
 class Corpus:
@@ -70,9 +81,9 @@ class Corpus:
         with (folder / "items.json").open(encoding="utf-8") as file:
             self.items = [Item(**entry) for entry in json.load(file)]
 
-    def samples(self, item: Item) -> NDArray[np.float32]:
+    def samples(self, item: Item) -> Floats:
         part = self.audio[item.start * HOP : (item.start + item.frames) * HOP]
-        return part.astype(np.float32) / 32768
+        return part.astype(np.float32) / np.float32(32768)
 
     def phones(self, item: Item) -> NDArray[np.int8]:
         return np.asarray(self.labels[item.start : item.start + item.frames])
@@ -89,7 +100,7 @@ class Writer:
         self.items: list[Item] = []
         self.at = 0
 
-    def add(self, samples: NDArray[np.float32], labels: NDArray[np.int8], **about: str) -> None:
+    def add(self, samples: Floats, labels: NDArray[np.int8], **about: str) -> None:
         frames = min(len(samples) // HOP, len(labels))
         if frames < 20:
             return
@@ -106,7 +117,7 @@ class Writer:
             json.dump([asdict(item) for item in self.items], file)
 
 
-def load_audio(path: Path) -> NDArray[np.float32]:
+def load_audio(path: Path) -> Floats:
     """Any audio file as float32 [N], 16 kHz mono. Raises AudioError where it cannot be decoded."""
     import av
 
@@ -119,7 +130,7 @@ def load_audio(path: Path) -> NDArray[np.float32]:
             blocks += [out.to_ndarray()[0] for out in resampler.resample(None)]
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise AudioError(f"cannot decode {path}: {error}") from error
-    return np.concatenate(blocks).astype(np.float32) / 32768
+    return np.concatenate(blocks).astype(np.float32) / np.float32(32768)
 
 
 def read_manifest(folder: Path) -> list[dict[str, str]]:
@@ -150,11 +161,17 @@ def rasterise(segments: Iterable[voices.Segment], frames: int) -> NDArray[np.int
     return labels
 
 
+def _pcm(samples: Floats) -> bytes:
+    return np.clip(np.round(samples * 32767), -32768, 32767).astype(np.int16).tobytes()
+
+
 class PhoneAligner:
     """Forced alignment of English text by pocketsphinx and its bundled model."""
 
     def __init__(self) -> None:
         import pocketsphinx
+
+        self._recogniser = pocketsphinx.Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", cmn="batch")
 
         # The phone-level pass needs the exact word segments: no best-path search over a lattice.
         self._decoder = pocketsphinx.Decoder(
@@ -173,10 +190,10 @@ class PhoneAligner:
                 self._decoder.add_word(word, " ".join(phones or ["AH"]), True)
         return " ".join(words)
 
-    def __call__(self, samples: NDArray[np.float32], text: str) -> NDArray[np.int8] | None:
+    def __call__(self, samples: Floats, text: str) -> NDArray[np.int8] | None:
         """Labels int8 [N // 160], or None where the text does not fit the audio."""
         words = self._words(text)
-        data = np.clip(np.round(samples * 32767), -32768, 32767).astype(np.int16).tobytes()
+        data = _pcm(samples)
         try:
             self._decoder.set_align_text(words)
             self._run(data)
@@ -195,6 +212,14 @@ class PhoneAligner:
         last = int(segments[-1].end * 100) if segments else 0
         labels[last:] = SILENCE
         return labels
+
+    def recognise(self, samples: Floats) -> str:
+        """The words pocketsphinx hears with its bundled language model."""
+        self._recogniser.start_utt()
+        self._recogniser.process_raw(_pcm(samples), full_utt=True)
+        self._recogniser.end_utt()
+        hypothesis = self._recogniser.hyp()
+        return str(hypothesis.hypstr) if hypothesis else ""
 
     def _run(self, data: bytes) -> None:
         self._decoder.start_utt()
@@ -226,40 +251,62 @@ def _emodb_labels(path: Path, frames: int) -> NDArray[np.int8]:
     return rasterise(segments, frames)
 
 
-def _human(
-    folder: Path, aligner: PhoneAligner
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int8], dict[str, str]]]:
-    """Every usable utterance with labels; German without labels comes with :data:`UNKNOWN` only."""
+class _Labeller:
+    """Chooses how a recording gets its labels: by hand, by pocketsphinx, or by a first model."""
+
+    def __init__(self, folder: Path, first_model: Path | None, transcripts: Path) -> None:
+        self.folder = folder
+        self.sphinx = PhoneAligner()
+        self.german = ModelAligner(first_model, "gmw/de") if first_model else None
+        self.english = ModelAligner(first_model, "gmw/en-US") if first_model else None
+        self.transcripts = transcripts
+        self.recognised: dict[str, str] = {}
+        if transcripts.is_file():
+            self.recognised = json.loads(transcripts.read_text(encoding="utf-8"))
+
+    def __call__(self, row: dict[str, str], samples: Floats) -> tuple[NDArray[np.int8] | None, str]:
+        """Labels (None: leave the recording out) and text."""
+        text = row["transcript"]
+        if row["corpus"] == "emodb_de":
+            alignment = row["alignment-file"]
+            return (_emodb_labels(self.folder / alignment, len(samples) // HOP) if alignment else None), text
+        if row["language"] == "de":
+            return (self.german(samples, text) if self.german else None), text
+        if text:
+            return self.sphinx(samples, text), text
+        if self.english is None:
+            return None, ""
+        text = self._recognise(row["file"], samples)
+        return (self.english(samples, text) if text else None), text
+
+    def _recognise(self, name: str, samples: Floats) -> str:
+        """What pocketsphinx hears; slow (a fifth of real time), so it is kept for the next run."""
+        if name not in self.recognised:
+            self.recognised[name] = self.sphinx.recognise(samples)
+            self.transcripts.write_text(json.dumps(self.recognised), encoding="utf-8")
+        return self.recognised[name]
+
+
+def _human(folder: Path, labeller: _Labeller) -> Iterator[tuple[Floats, NDArray[np.int8], dict[str, str]]]:
+    """Every recording that may train or test and that could be labelled."""
     for row in read_manifest(folder):
-        corpus, language, name = row["corpus"], row["language"], row["file"]
+        corpus, name = row["corpus"], row["file"]
         split = split_of(corpus, row["speaker"], name)
-        emodb = corpus == "emodb_de"
-        if split == "outside" or language not in ("en", "de") or (emodb and not row["alignment-file"]):
-            continue
-        if corpus in ("azure_sdk_samples", "ami_en") or not row["transcript"]:
+        if split == "outside" or corpus not in _USED_CORPORA:
             continue
         samples = load_audio(folder / name)
-        frames = len(samples) // HOP
-        if emodb:
-            labels: NDArray[np.int8] | None = _emodb_labels(folder / row["alignment-file"], frames)
-        elif language == "en":
-            labels = aligner(samples, row["transcript"])
-        else:
-            labels = np.full(frames, UNKNOWN, np.int8)
+        labels, text = labeller(row, samples)
         if labels is not None:
-            about = {
-                "name": name,
-                "speaker": row["speaker"],
-                "language": language,
-                "corpus": corpus,
-                "split": split,
-            }
-            yield samples, labels, about
+            about = {"name": name, "speaker": row["speaker"], "language": row["language"], "corpus": corpus}
+            yield samples, labels, about | {"split": split, "text": text}
+
+
+_VARIANTS = {"": 0.2, "+m3": 0.15, "+m7": 0.15, "+f1": 0.15, "+f2": 0.15, "+f4": 0.15, "+whisper": 0.05}
 
 
 def _synthetic(
     texts: dict[str, list[str]], seconds: float, seed: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int8], dict[str, str]]]:
+) -> Iterator[tuple[Floats, NDArray[np.int8], dict[str, str]]]:
     """About ``seconds`` of synthetic speech: half espeak-ng in all languages, half flite."""
     noise = np.random.default_rng(seed)
     languages = list(voices.ESPEAK_VOICES)
@@ -277,21 +324,13 @@ def _synthetic(
             speech = voices.flite(text, voice, float(noise.uniform(0.7, 1.4)), pitch)
         else:
             language = str(noise.choice(languages, p=weights / weights.sum()))
-            variant = str(
-                noise.choice(
-                    ["", "+m3", "+m7", "+f1", "+f2", "+f4", "+whisper"],
-                    p=[0.2, 0.15, 0.15, 0.15, 0.15, 0.15, 0.05],
-                )
-            )
+            variant = str(noise.choice(list(_VARIANTS), p=list(_VARIANTS.values())))
             voice = str(noise.choice(voices.ESPEAK_VOICES[language])) + variant
             text = str(noise.choice(texts[language]))
-            speech = voices.espeak(
-                text,
-                voice,
-                int(noise.integers(120, 260)),
-                int(noise.integers(10, 95)),
-                int(noise.integers(20, 90)),
+            rate, pitch_level, pitch_range = (
+                int(noise.integers(*r)) for r in ((120, 260), (10, 95), (20, 90))
             )
+            speech = voices.espeak(text, voice, rate, pitch_level, pitch_range)
         made += len(speech.samples) / SAMPLE_RATE
         split = "test" if voice.startswith("awb") or "+f4" in voice else "train"
         about = {
@@ -300,6 +339,7 @@ def _synthetic(
             "language": language,
             "corpus": "synthetic",
             "split": split,
+            "text": text,
         }
         yield speech.samples, rasterise(speech.segments, len(speech.samples) // HOP), about
 
@@ -313,12 +353,14 @@ def _texts(rows: list[dict[str, str]], seed: int) -> dict[str, list[str]]:
     return texts
 
 
-def prepare(data: Path, out: Path, synthetic_s: float, seed: int) -> dict[str, Any]:
-    """Write the training folder; returns hours by corpus and the number of utterances refused."""
+def prepare(
+    data: Path, out: Path, synthetic_s: float, seed: int, first_model: Path | None = None
+) -> dict[str, Any]:
+    """Write the training folder; returns the number of utterances and seconds by corpus and split."""
     writer = Writer(out)
     rows = read_manifest(data)
     try:
-        for samples, labels, about in _human(data, PhoneAligner()):
+        for samples, labels, about in _human(data, _Labeller(data, first_model, out / "transcripts.json")):
             writer.add(samples, labels, **about)
         for samples, labels, about in _synthetic(_texts(rows, seed), synthetic_s, seed):
             writer.add(samples, labels, **about)
@@ -326,7 +368,8 @@ def prepare(data: Path, out: Path, synthetic_s: float, seed: int) -> dict[str, A
         writer.close()
     seconds: dict[str, float] = {}
     for item in writer.items:
-        seconds[item.corpus] = seconds.get(item.corpus, 0.0) + item.frames / 100
+        key = f"{item.corpus} {item.split}"
+        seconds[key] = round(seconds.get(key, 0.0) + item.frames / 100, 2)
     return {"utterances": len(writer.items), "seconds": seconds}
 
 
@@ -338,11 +381,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--synthetic-seconds", type=float, default=5400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--aligner", type=Path, help="weights of a first model, for what has no aligner")
     options = parser.parse_args()
     try:
-        print(
-            json.dumps(prepare(options.data, options.out, options.synthetic_seconds, options.seed), indent=1)
-        )
+        made = prepare(options.data, options.out, options.synthetic_seconds, options.seed, options.aligner)
+        print(json.dumps(made, indent=1))
     except VisavisError as error:
         raise SystemExit(str(error)) from error
 

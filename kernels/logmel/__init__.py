@@ -60,7 +60,7 @@ def mel_filters(spec: MelSpec) -> NDArray[np.float32]:
     weight = np.maximum(0.0, np.minimum(rising, falling))
     for band in np.flatnonzero(weight.sum(0) == 0):
         weight[np.abs(bins - centre[band]).argmin(), band] = 1.0
-    return (weight / weight.sum(0)).astype(np.float32)
+    return np.asarray(weight / weight.sum(0), dtype=np.float32)
 
 
 def _mel(hertz: float) -> float:
@@ -80,7 +80,8 @@ def log_mel(samples: Tensor, spec: MelSpec, *, impl: Literal["auto", "ref", "cpu
     extra = samples.shape[1] - spec.context
     if extra < 0 or extra % spec.hop:
         raise ValueError(
-            f"need {spec.context} samples of context and whole hops of {spec.hop}, got {samples.shape[1]} samples"
+            f"need {spec.context} samples of context and whole hops of {spec.hop}, "
+            f"got {samples.shape[1]} samples"
         )
     on_cpu = samples.device.type == "cpu"
     if impl == "cpu" and not on_cpu:

@@ -15,4 +15,4 @@ def log_mel(samples: Tensor, filters: Tensor, window: int, hop: int, fft: int, f
     hann = torch.hann_window(window, periodic=True, dtype=torch.float32, device=samples.device)
     frames = samples.unfold(1, window, hop) * hann
     power = torch.fft.rfft(frames, n=fft).abs().square() / hann.square().sum()
-    return (power @ filters).clamp_min(floor).log()
+    return torch.log((power @ filters).clamp_min(floor))

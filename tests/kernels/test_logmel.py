@@ -45,7 +45,7 @@ def test_a_stream_cut_anywhere_is_bit_identical() -> None:
 
 
 def test_levels_are_physical() -> None:
-    """White noise of variance v reads ln v in every band; a tone peaks in its own band; silence is the floor."""
+    """White noise of variance v reads ln v in every band, a tone peaks in its own, silence is the floor."""
     spec = MelSpec()
     noise = log_mel(_noise(1, spec.context + 400 * spec.hop), spec).exp().mean(1)
     torch.testing.assert_close(noise, torch.full_like(noise, 0.01), atol=0.002, rtol=0)

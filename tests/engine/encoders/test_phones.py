@@ -17,8 +17,9 @@ from engine.encoders.phones import (
 
 @pytest.mark.parametrize(
     ("symbol", "phone"),
-    [("tʃ", "CH"), ("aɪ", "AY"), ("øː", "OE"), ("yː", "UE"), ("ç", "X"), ("ɡ", "G"), ("ɑ̃", "AA"), ("p", "P"),
-     ("oʊ", "OW"), ("ɜː", "ER"), ("s.", "SH"), ("", "SIL"), ("ä", "AA"), ("m̩", "M"), ("ʁ", "X"), ("tɕ", "CH")],
+    [("tʃ", "CH"), ("aɪ", "AY"), ("øː", "OE"), ("yː", "UE"), ("ç", "X"), ("ɡ", "G"), ("ɑ̃", "AA"),
+     ("p", "P"), ("oʊ", "OW"), ("ɜː", "ER"), ("s.", "SH"), ("", "SIL"), ("ä", "AA"), ("m̩", "M"), ("ʁ", "X"),
+     ("tɕ", "CH")],
 )  # fmt: skip
 def test_ipa(symbol: str, phone: str) -> None:
     assert PHONES[ipa_to_phone(symbol)] == phone

@@ -90,7 +90,7 @@ def test_controls_travel_with_the_frames_that_start_under_them() -> None:
     loud, neutral = CONTROLS.default(1), CONTROLS.default(1)
     loud[:, 0] = 2.0
     seen = [stage.step(AudioChunk(0, torch.zeros(1, 700), neutral), state).controls]
-    # Frame 1 began at sample 640, inside the first chunk; frame 2 is the first to start under the new controls.
+    # Frame 1 began at sample 640, inside the first chunk; frame 2 is the first to start later.
     seen.append(stage.step(AudioChunk(700, torch.zeros(1, 1000), loud), state).controls)
     seen.append(stage.step(AudioChunk(1700, torch.zeros(1, 860)), state).controls)
     seen.append(stage.drain(state).controls)
