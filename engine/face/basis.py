@@ -69,7 +69,7 @@ class FaceBasis:
     triangle_part: NDArray[np.uint8]
     """[F] the part a triangle belongs to (that of its first vertex in the source model)."""
     mirror: Int
-    """[V] the vertex across the mid-line (itself on the mid-line)."""
+    """[V] the vertex across the mid-line; itself on the mid-line and for the few without a partner."""
     source_vertex: Int
     """[V] vertex id in the ICT model, for tools that know that numbering."""
     lower: Float
@@ -101,6 +101,8 @@ class FaceBasis:
 
     def part(self, name: str) -> slice:
         """Vertices of one of :data:`PARTS`; ValueError for an unknown name."""
+        if name not in PARTS:
+            raise ValueError(f"no part {name!r} in the face basis; there are {', '.join(PARTS)}")
         code = PARTS.index(name)
         first, last = np.searchsorted(self.vertex_part, [code, code + 1])
         return slice(int(first), int(last))

@@ -13,7 +13,7 @@ from engine.face.fitter import FaceFit, fit_face
 from engine.face.image import Picture
 from engine.face.landmarks import Landmarks, find_faces
 
-__all__ = ["DOMINANT", "MAX_YAW", "MIN_FACE_PX", "Portrait", "analyse_portrait", "choose_face"]
+__all__ = ["DOMINANT", "MAX_YAW", "MIN_FACE_PX", "Portrait", "analyse_portrait", "check_turn", "choose_face"]
 
 Bytes = NDArray[np.uint8]
 Double = NDArray[np.float64]
@@ -64,13 +64,18 @@ def analyse_portrait(picture: Picture, face: int | None = None) -> Portrait:
     box = crop_box(found.points, picture.width, picture.height)
     landmarks = _into_crop(found, box)
     fit = fit_face(landmarks.points, 512)
+    check_turn(fit, picture)
+    alpha = None if picture.alpha is None else cut(picture.alpha, box)
+    return Portrait(cut(picture.rgb, box), alpha, box.crop_from_image, landmarks, fit, picture)
+
+
+def check_turn(fit: FaceFit, picture: Picture) -> None:
+    """FaceError if the face is seen more from the side than can be animated."""
     if abs(fit.yaw) > MAX_YAW:
         raise FaceError(
             f"the face in {_name(picture)} is turned {np.degrees(abs(fit.yaw)):.0f} degrees to the side, at "
             f"most {np.degrees(MAX_YAW):.0f} can be animated: give a photo that looks more to the camera"
         )
-    alpha = None if picture.alpha is None else cut(picture.alpha, box)
-    return Portrait(cut(picture.rgb, box), alpha, box.crop_from_image, landmarks, fit, picture)
 
 
 def _name(picture: Picture) -> str:
