@@ -13,6 +13,7 @@ from engine.errors import BudgetError
 from engine.pipeline import Pipeline
 from engine.types import AudioChunk, Cond, PixelFormat
 from kernels.i420 import rgb_to_i420
+from streaming.framing import Compose
 from streaming.metrics import Histogram
 
 __all__ = ["GUARD_MS", "Budget", "measure_compute", "plan_budget"]
@@ -85,8 +86,10 @@ def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budge
     return budget
 
 
-def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 50, warm: int = 10) -> Histogram:
-    """Time in ms of single-frame steps (I420 included) on noise, after ``warm`` steps that do not count.
+def measure_compute(
+    pipeline: Pipeline, cond: Cond, compose: Compose | None = None, frames: int = 50, warm: int = 10
+) -> Histogram:
+    """Time in ms of single-frame steps on noise, framing and I420 included, after ``warm`` steps.
 
     Of wall-clock and processor time the smaller counts: when another program holds the processor that
     is no need of the engine's, and a stage that uses several threads is done before their times add up.
@@ -102,7 +105,8 @@ def measure_compute(pipeline: Pipeline, cond: Cond, frames: int = 50, warm: int 
             drawn = pipeline.step(AudioChunk(start, samples), state)
             if drawn.format is PixelFormat.RGB:
                 for picture in drawn.data[0]:
-                    rgb_to_i420(picture.cpu().numpy())
+                    rgb = picture.cpu().numpy()
+                    rgb_to_i420(compose(rgb) if compose is not None else rgb)
             if n >= warm:
                 took = min(time.perf_counter_ns() - wall, time.process_time_ns() - processor)
                 result.add(took / 1e6)

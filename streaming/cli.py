@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.errors import ConfigError, VisavisError
+from streaming.framing import FRAMINGS
 
 __all__ = ["main", "parser"]
 
@@ -79,6 +80,12 @@ def parser() -> argparse.ArgumentParser:
 def _add_engine(command: argparse.ArgumentParser, budget: bool = True) -> None:
     command.add_argument("--recipe", default="default", help="which engine to run (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="same seed, same motion (default: %(default)s)")
+    command.add_argument(
+        "--framing",
+        choices=FRAMINGS,
+        default="crop",
+        help="the face alone, or the whole picture (default: crop)",
+    )
     if budget:
         command.add_argument(
             "--budget-ms",
@@ -176,7 +183,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.max_sessions < 1:
         raise ConfigError(f"--max-sessions must be at least 1, got {args.max_sessions}")
     server = ServerOptions(args.host, args.port, args.token, tuple(args.ice_server))
-    hub = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed, args.max_sessions)
+    hub = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed, args.max_sessions, args.framing)
     local = LocalOptions(args.play, args.mic, args.record)
     return _run_loop(_serve_forever(hub, server, local))
 
@@ -217,7 +224,7 @@ def _demo(args: argparse.Namespace) -> int:
 
     if not 1.0 <= args.seconds <= 24 * 3600:
         raise ConfigError(f"--seconds must be between 1 and 86400, got {args.seconds:g}")
-    options = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed)
+    options = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed, framing=args.framing)
     report = _run_loop(run_demo(options, args.seconds, args.out, _say, args.voice))
     _say(report.table())
     _say(f"wrote {args.out}")
@@ -229,18 +236,19 @@ def _render(args: argparse.Namespace) -> int:
 
     from engine.recipes import build
     from streaming.hub import make_cond
-    from streaming.portraits import load_identity
+    from streaming.portraits import load_face
     from streaming.render import render_file
 
     pipeline = build(args.recipe)
-    cond = make_cond(load_identity(pipeline, _existing(args.photo), args.face), args.seed)
+    face = load_face(pipeline, _existing(args.photo), args.face, args.framing, longest=None)
+    cond = make_cond(face.identity, args.seed)
     with tqdm(unit="frame", desc=args.out.name) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        frames = render_file(pipeline, cond, args.audio, args.out, progress=progress)
+        frames = render_file(pipeline, cond, args.audio, args.out, compose=face.compose, progress=progress)
     _say(f"wrote {args.out}: {frames} frames, {float(frames / pipeline.frame_rate):.2f} s")
     return 0
 
@@ -256,9 +264,9 @@ def _sheet(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from engine.recipes import build
-    from streaming.portraits import load_identity
+    from streaming.portraits import load_face
 
-    identity = load_identity(build("default"), _existing(args.photo), args.face)
+    identity = load_face(build("default"), _existing(args.photo), args.face).identity
     from engine.animators.mesh.sheet import contact_sheet
 
     Image.fromarray(contact_sheet(identity)).save(args.out)

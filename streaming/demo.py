@@ -19,9 +19,10 @@ from engine.errors import StreamError
 from streaming.clock import MS, OUT_RATE, RealClock, SampleClock
 from streaming.hub import Hub, HubOptions
 from streaming.metrics import Histogram
+from streaming.options import WEBRTC_MATRIX
 from streaming.rtc import install_immediate_buffer
 from streaming.server import ServerOptions, create_app
-from streaming.session import WEBRTC_MATRIX, Session
+from streaming.session import Session
 from streaming.sinks.base import PACKET
 from streaming.sinks.mp4 import Mp4Sink
 from streaming.sinks.webrtc import WebRtcSink

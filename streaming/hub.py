@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from engine.recipes import build
 from engine.types import MOTION, Cond
 from streaming.budget import Budget, measure_compute, plan_budget
 from streaming.clock import Clock, RealClock
+from streaming.framing import Compose, Framing
+from streaming.options import SessionOptions
 from streaming.portraits import PortraitStore
-from streaming.session import Session, SessionOptions
+from streaming.session import Session
 from streaming.sources.file import FileSource
 from streaming.worker import EngineWorker
 
@@ -49,6 +50,7 @@ class HubOptions:
     budget_ms: float = 160.0
     seed: int = 0
     max_sessions: int = 4
+    framing: Framing = "crop"
     linger_s: float = 5.0
     """How long a session nobody listens or speaks to is kept."""
 
@@ -60,17 +62,22 @@ def make_cond(identity: Any, seed: int) -> Cond:
     return Cond(seed=torch.tensor([seed]), rest=row[None], identity=(identity,))
 
 
-def _promise(pipeline: Pipeline, cond: Cond, budget_ms: float, rounds: int = 6) -> Budget:
-    """Measure and plan; a refusal stands only after all rounds (another program may have been busy)."""
-    best = math.inf
-    for attempt in range(rounds):
-        best = min(best, measure_compute(pipeline, cond).quantiles().p99)
+def _promise(
+    pipeline: Pipeline, cond: Cond, compose: Compose | None, budget_ms: float, rounds: int = 6
+) -> Budget:
+    """Measure at least twice, keep the best: code compiled on first use must not count against us.
+
+    A refusal stands only after all rounds, for another program may have been busy.
+    """
+    best = measure_compute(pipeline, cond, compose).quantiles().p99
+    for attempt in range(1, rounds):
+        best = min(best, measure_compute(pipeline, cond, compose).quantiles().p99)
         try:
             return plan_budget(pipeline, budget_ms, best)
         except BudgetError:
             if attempt == rounds - 1:
                 raise
-    raise AssertionError("at least one round")
+    raise AssertionError("at least two rounds")
 
 
 class Hub:
@@ -118,14 +125,16 @@ class Hub:
             AssetError, InputError: something to load is missing or bad.
         """
         self._pipeline = await asyncio.to_thread(build, self.options.recipe)
-        self._portraits = PortraitStore(self._pipeline)
+        self._portraits = PortraitStore(self._pipeline, self.options.framing)
         self._portraits.add_bundled()
         if self.options.portrait is not None:
             self._portraits.add_path(self.options.portrait)
         self._say(self._pipeline.describe())
-        identity = await self._portraits.identity(None)
-        cond = make_cond(identity, self.options.seed)
-        self._budget = await asyncio.to_thread(_promise, self._pipeline, cond, self.options.budget_ms)
+        face = await self._portraits.face(None)
+        cond = make_cond(face.identity, self.options.seed)
+        self._budget = await asyncio.to_thread(
+            _promise, self._pipeline, cond, face.compose, self.options.budget_ms
+        )
         self._say(self._budget.describe())
         self._worker.start()
 
@@ -157,11 +166,11 @@ class Hub:
         self._creating += 1
         try:
             entry = self.portraits.get(portrait)
-            identity = await self.portraits.identity(entry.name)
+            face = await self.portraits.face(entry.name)
         finally:
             self._creating -= 1
-        cond = make_cond(identity, self.options.seed if seed is None else seed)
-        options = SessionOptions(name, self.budget, cond, entry.name)
+        cond = make_cond(face.identity, self.options.seed if seed is None else seed)
+        options = SessionOptions(name, self.budget, cond, entry.name, compose=face.compose)
         session = Session(self.pipeline, self._worker, self.clock, options)
         self.sessions[name] = session
         self._users[name] = 0

@@ -18,8 +18,9 @@ from engine.config import asset_path
 from engine.errors import ConfigError, InputError
 from engine.pipeline import Pipeline
 from engine.recipes import prepare_identity, restore_identity
+from streaming.framing import Compose, full_frame
 
-__all__ = ["BUNDLED", "Portrait", "PortraitStore", "load_identity"]
+__all__ = ["BUNDLED", "Face", "Portrait", "PortraitStore", "load_face", "load_identity"]
 
 BUNDLED = {"astronaut": "Astronaut (photo)", "character": "Character (drawing)"}
 _SIDE = 192
@@ -27,10 +28,30 @@ _STILL = 1024
 _MOST_UPLOADS = 24
 
 
-def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> Any:
-    """What the pipeline's animator needs to know of the face in ``path`` (a photo or an .avatar).
+@dataclass(frozen=True)
+class Face:
+    """A prepared face: the animator's identity, and how its crop becomes the picture that is sent.
 
-    Returns None for animators that draw a face of their own.
+    Both are None for animators that draw a face of their own; ``compose`` also for the crop itself.
+    """
+
+    identity: Any = None
+    compose: Compose | None = None
+
+
+def load_face(
+    pipeline: Pipeline,
+    path: Path,
+    face: int | None = None,
+    framing: str = "crop",
+    longest: int | None = 1280,
+) -> Face:
+    """The face in ``path`` (a photo or an .avatar), prepared for the pipeline's animator.
+
+    Args:
+        face: which one, where there are several.
+        framing: "crop" or "full".
+        longest: see :func:`streaming.framing.full_frame`.
 
     Raises:
         InputError: not an image, no face, several faces, a damaged package; the message says what to do.
@@ -39,20 +60,29 @@ def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> An
     from engine.face.image import load_image
 
     if not getattr(pipeline.animator, "needs_portrait", True):
-        return None
+        return Face()
     if path.suffix == ".avatar":
         from engine.face.avatar import load_avatar
 
         avatar = load_avatar(path)
-        return restore_identity(pipeline, avatar.info.animator, avatar.layers)
+        portrait = avatar.portrait
+        identity = restore_identity(pipeline, avatar.info.animator, avatar.layers)
+        return Face(identity, full_frame(portrait, longest) if framing == "full" else None)
     from engine.face.portrait import analyse_portrait
 
-    return prepare_identity(pipeline, analyse_portrait(load_image(path), face))
+    portrait = analyse_portrait(load_image(path), face)
+    identity = prepare_identity(pipeline, portrait)
+    return Face(identity, full_frame(portrait, longest) if framing == "full" else None)
+
+
+def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> Any:
+    """Only the identity of :func:`load_face`."""
+    return load_face(pipeline, path, face).identity
 
 
 @dataclass
 class Portrait:
-    """One entry: its pictures for the page, and the identity once it has been prepared."""
+    """One entry: its pictures for the page, and the face once it has been prepared."""
 
     name: str
     title: str
@@ -60,8 +90,7 @@ class Portrait:
     thumbnail: bytes
     still: bytes
     uploaded: bool = False
-    identity: Any = None
-    ready: bool = False
+    face: Face | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -72,8 +101,9 @@ class PortraitStore:
     is forgotten.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, framing: str = "crop") -> None:
         self._pipeline = pipeline
+        self._framing = framing
         self._entries: dict[str, Portrait] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="visavis-")
 
@@ -104,7 +134,7 @@ class PortraitStore:
         try:
             entry = await asyncio.to_thread(self._add, name, Path(filename).stem[:60] or name, path)
             entry.uploaded = True
-            await self.identity(name)
+            await self.face(name)
         except Exception:
             self._forget(name, path)
             raise
@@ -121,14 +151,15 @@ class PortraitStore:
             raise ConfigError(f"no portrait {name!r}; there are {', '.join(self._entries) or 'none'}")
         return self._entries[name]
 
-    async def identity(self, name: str | None) -> Any:
-        """The prepared identity of a portrait; prepared now if this is its first use."""
+    async def face(self, name: str | None) -> Face:
+        """The prepared face of a portrait; prepared now if this is its first use."""
         entry = self.get(name)
         async with entry.lock:
-            if not entry.ready:
-                entry.identity = await asyncio.to_thread(load_identity, self._pipeline, entry.path)
-                entry.ready = True
-        return entry.identity
+            if entry.face is None:
+                entry.face = await asyncio.to_thread(
+                    load_face, self._pipeline, entry.path, framing=self._framing
+                )
+        return entry.face
 
     def listing(self) -> list[dict[str, object]]:
         """What the page shows."""

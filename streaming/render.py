@@ -16,6 +16,7 @@ from engine.types import CONTROLS, AudioChunk, Cond, FrameChunk, PixelFormat
 from kernels.i420 import Matrix, rgb_to_i420
 from streaming.channel import Picture
 from streaming.clock import OUT_RATE, SampleClock
+from streaming.framing import Compose
 from streaming.resample import DECIMATOR_DELAY
 from streaming.sinks.mp4 import Mp4Writer
 from streaming.sources.file import read_audio
@@ -30,6 +31,7 @@ def render_pictures(
     audio: NDArray[np.float32],
     controls: tuple[float, ...] = CONTROLS.neutral,
     matrix: Matrix = "bt709",
+    compose: Compose | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Every frame of ``audio`` [N] (48 kHz mono) in order: the pixels a live session would send.
 
@@ -46,7 +48,7 @@ def render_pictures(
         chunk = AudioChunk(start, torch.from_numpy(samples)[None], torch.tensor([controls]))
         with torch.inference_mode():
             drawn = pipeline.step(chunk, state)
-        for frame, picture in _pictures(drawn, matrix):
+        for frame, picture in _pictures(drawn, matrix, compose):
             if frame < frames:
                 yield frame, picture
 
@@ -59,11 +61,14 @@ def _blocks(timeline: AudioTimeline, audio: NDArray[np.float32]) -> Iterator[tup
             yield block[1], block[2]
 
 
-def _pictures(drawn: FrameChunk, matrix: Matrix) -> Iterator[tuple[int, Picture]]:
+def _pictures(drawn: FrameChunk, matrix: Matrix, compose: Compose | None) -> Iterator[tuple[int, Picture]]:
     for i in range(drawn.data.shape[1]):
         data = np.asarray(drawn.data[0, i].cpu().numpy())
         # A copy in either case: the animator may reuse its own buffer.
-        yield drawn.t0 + i, data.copy() if drawn.format is PixelFormat.I420 else rgb_to_i420(data, matrix)
+        if drawn.format is PixelFormat.I420:
+            yield drawn.t0 + i, data.copy()
+        else:
+            yield drawn.t0 + i, rgb_to_i420(data if compose is None else compose(data), matrix)
 
 
 def render_file(
@@ -72,6 +77,7 @@ def render_file(
     audio: Path,
     out: Path,
     controls: tuple[float, ...] = CONTROLS.neutral,
+    compose: Compose | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Render ``audio`` (any file with sound) into the MP4 ``out``; returns the number of frames.
@@ -91,7 +97,7 @@ def render_file(
     # What is sent trails by the engine filter's delay, as in a session.
     sent = np.concatenate([np.zeros(DECIMATOR_DELAY, np.float32), padded])
     with Mp4Writer(out, pipeline.frame_rate) as writer:
-        for frame, picture in render_pictures(pipeline, cond, samples, controls):
+        for frame, picture in render_pictures(pipeline, cond, samples, controls, compose=compose):
             writer.video(frame, picture)
             writer.audio(sent[frame * step : (frame + 1) * step])
             progress(frame + 1, total)

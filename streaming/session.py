@@ -11,17 +11,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 from engine.errors import InputError, StreamError
 from engine.pipeline import Pipeline
-from engine.types import CONTROLS, Cond
-from kernels.i420 import Matrix
-from streaming.budget import Budget
+from engine.types import CONTROLS
 from streaming.channel import AudioBlock
 from streaming.clock import MS, OUT_RATE, Clock, SampleClock
 from streaming.metrics import StreamMetrics
+from streaming.options import SessionOptions
 from streaming.pacer import Pacer
 from streaming.sinks.base import PACKET, Sink
 from streaming.sources.base import Silence, Source
@@ -30,25 +28,11 @@ from streaming.sources.live import LiveSource
 from streaming.timeline import AudioTimeline
 from streaming.worker import EngineWorker, Lane
 
-__all__ = ["WEBRTC_MATRIX", "Session", "SessionOptions"]
+__all__ = ["Session"]
 
 log = logging.getLogger("visavis")
 
-WEBRTC_MATRIX: Matrix = "bt601"
-"""What browsers assume for video without colour information, as VP8 is."""
-
 _TICK_NS = 10 * MS
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """What a session is made of; ``cond`` has one row."""
-
-    name: str
-    budget: Budget
-    cond: Cond
-    portrait: str = ""
-    matrix: Matrix = WEBRTC_MATRIX
 
 
 class Session:
@@ -99,9 +83,7 @@ class Session:
         if isinstance(self.source, FileSource):
             self.source.start()
         time = SampleClock(self._clock.now_ns(), self._pipeline.frame_rate)
-        lane = Lane(
-            self._pipeline, self.options.cond, time, self._delay_ns, self.metrics, self.options.matrix
-        )
+        lane = Lane(self._pipeline, self.options, time, self._delay_ns, self.metrics)
         timeline = AudioTimeline(time, seconds=4.0 + self.options.budget.total_ms / 1000)
         self._time, self._lane, self._timeline = time, lane, timeline
         self._pacer = Pacer(

@@ -18,12 +18,13 @@ import torch
 
 from engine.errors import StreamError
 from engine.pipeline import Pipeline
-from engine.types import AudioChunk, Cond, FrameChunk, PixelFormat
-from kernels.i420 import Matrix, rgb_to_i420
+from engine.types import AudioChunk, FrameChunk, PixelFormat
+from kernels.i420 import rgb_to_i420
 from streaming.channel import AudioBlock, AudioChannel, FrameChannel, Picture
 from streaming.clock import MS, Clock, SampleClock
 from streaming.governor import Governor
 from streaming.metrics import StreamMetrics
+from streaming.options import SessionOptions
 
 __all__ = ["EngineWorker", "Lane"]
 
@@ -33,31 +34,28 @@ class Lane:
 
     Args:
         pipeline: shared, frozen.
-        cond: the session's condition, one row.
+        options: the session's condition, colour matrix and framing.
         time: the session's sample clock.
         delay_ns: D, so that frame n is due at ``time.frame_ns(n) + delay_ns``.
-        matrix: colour matrix of the pictures.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        cond: Cond,
+        options: SessionOptions,
         time: SampleClock,
         delay_ns: int,
         metrics: StreamMetrics,
-        matrix: Matrix,
     ) -> None:
         self.inbox = AudioChannel()
         # An engine that is ahead may have a whole delay's worth of pictures waiting.
         self.outbox = FrameChannel(4 + math.ceil(delay_ns * pipeline.frame_rate / 1_000_000_000))
         self._pipeline = pipeline
-        self._cond = cond
+        self._options = options
         self._time = time
         self._delay_ns = delay_ns
         self._metrics = metrics
-        self._matrix = matrix
-        self._state = pipeline.init_state(1, cond)
+        self._state = pipeline.init_state(1, options.cond)
         self._next_sample: int | None = None
         # The median of the last steps: one hiccup must not keep a session from drawing.
         self._costs: deque[float] = deque([0.0] * 9, maxlen=9)
@@ -101,7 +99,7 @@ class Lane:
     def _run(self, block: AudioBlock, render: bool) -> FrameChunk:
         if self._next_sample is not None and block.t0 != self._next_sample:
             self._metrics.count("restarts")
-            self._state = self._pipeline.init_state(1, self._cond)
+            self._state = self._pipeline.init_state(1, self._options.cond)
             self._pipeline.set_tier(self._state, self._governor.tier)
         self._next_sample = block.t0 + block.samples.size
         chunk = AudioChunk(
@@ -122,7 +120,11 @@ class Lane:
         began = time.perf_counter_ns()
         data = np.asarray(frames.data[0, index].cpu().numpy())
         # The animator may reuse its own buffer: what leaves this thread is always a copy.
-        picture = data.copy() if frames.format is PixelFormat.I420 else rgb_to_i420(data, self._matrix)
+        if frames.format is PixelFormat.I420:
+            picture = data.copy()
+        else:
+            rgb = data if self._options.compose is None else self._options.compose(data)
+            picture = rgb_to_i420(rgb, self._options.matrix)
         self._metrics.stage("i420").add((time.perf_counter_ns() - began) / 1e6)
         return picture
 

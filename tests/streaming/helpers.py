@@ -13,7 +13,8 @@ from engine.types import Cond
 from streaming.budget import Budget
 from streaming.channel import Picture
 from streaming.clock import MS, VirtualClock
-from streaming.session import Session, SessionOptions
+from streaming.options import SessionOptions
+from streaming.session import Session
 from streaming.worker import EngineWorker
 
 BUDGET = Budget(total_ms=160.0, frame_ms=40.0, lookahead_ms=40.0, compute_ms=10.0)
