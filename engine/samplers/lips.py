@@ -16,7 +16,11 @@ from engine.errors import AssetError
 from engine.samplers.visemes import LIP_CHANNELS
 from engine.weights import load_weights, weights_metadata
 
-__all__ = ["LipNet", "LipNetConfig", "load_lip_net"]
+__all__ = ["LipNet", "LipNetConfig", "expand", "load_lip_net"]
+
+
+_PARTS = 0.05
+"""Channels that open the mouth by more than this (inter-ocular distances) are taken to part the lips."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,23 @@ class LipNet(nn.Module):
     1. normalise by the training set's mean and deviation, limited to ±5;
     2. mix by a linear layer with GELU;
     3. one GRU layer carries the past (coarticulation, speaking rate, the speaker's level);
-    4. project hidden state and mixed input to channels, through a sigmoid.
+    4. project hidden state and mixed input to channels, through a sigmoid;
+    5. stretch the opening of the lips about its mean (:func:`expand`): a network trained on many
+       mouths moves less than any one of them, and hardly closes.
     """
 
     mean: Tensor
     deviation: Tensor
+    opening_unit: Tensor
+    stretch: Tensor
 
     def __init__(self, config: LipNetConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("deviation", torch.ones(config.features))
+        self.register_buffer("opening_unit", torch.zeros(config.channels))
+        self.register_buffer("stretch", torch.tensor([1.0, 0.0]))
         self.mix = nn.Linear(config.features, config.hidden)
         self.memory = nn.GRU(config.hidden, config.hidden, batch_first=True)
         self.out = nn.Linear(2 * config.hidden, config.channels)
@@ -62,7 +72,19 @@ class LipNet(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits, hidden = self.logits(x, hidden)
-        return torch.sigmoid(logits), hidden
+        return expand(torch.sigmoid(logits), self.opening_unit, self.stretch), hidden
+
+
+def expand(channels: Tensor, unit: Tensor, stretch: Tensor) -> Tensor:
+    """Channels [..., C] whose opening o (inter-ocular distances) becomes max(0, a o - b).
+
+    ``unit`` [C] is the opening per unit of each channel, ``stretch`` (a, b). The channels that part
+    the lips are scaled alike, so the shape of the mouth stays.
+    """
+    opening = channels @ unit
+    factor = (stretch[0] * opening - stretch[1]).clamp(min=0.0) / opening.clamp(min=1e-4)
+    parting = (unit > _PARTS).to(channels.dtype)
+    return (channels * (1.0 + parting * (factor.unsqueeze(-1) - 1.0))).clamp(0.0, 1.0)
 
 
 def load_lip_net(name: str | Path = "speech_motion", features: tuple[str, ...] = ()) -> LipNet:

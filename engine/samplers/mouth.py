@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.samplers.noise import Floats
-from engine.samplers.visemes import LIP_CHANNELS, OPENING, spread_columns
+from engine.samplers.visemes import LIP_CHANNELS, spread_columns
 from engine.types import MOTION
 
 __all__ = ["Mouth", "MouthState"]
 
 _SEAL = LIP_CHANNELS.index("lipsSealed")
 _CLOSE = LIP_CHANNELS.index("mouthClose")
+_JAW = LIP_CHANNELS.index("jawOpen")
+_PARTING = [LIP_CHANNELS.index(n) for n in ("mouthLowerDown", "mouthUpperUp", "mouthFunnel")]
 # What a resting mouth gives up while it speaks, as far as it rests open; its mood stays.
 _YIELDS = {
     "jawOpen": 1.0, "mouthClose": 1.0, "mouthLowerDownLeft": 0.8, "mouthLowerDownRight": 0.8,
@@ -65,11 +67,10 @@ class Mouth:
 
 
 def _close_with_seal(channels: Floats) -> None:
-    """Sealed lips meet whatever the jaw does: mouthClose follows jawOpen, lip-raisers let go."""
+    """Sealed lips meet whatever the jaw does: mouthClose follows jawOpen, what parts them lets go."""
     seal = np.clip(channels[:, _SEAL], 0.0, 1.0)
-    jaw = channels[:, OPENING[0]]
-    channels[:, _CLOSE] = np.maximum(channels[:, _CLOSE], seal * jaw)
-    for index in OPENING[1:]:
+    channels[:, _CLOSE] = seal * channels[:, _JAW]
+    for index in _PARTING:
         channels[:, index] *= 1.0 - seal
 
 

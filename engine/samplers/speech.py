@@ -65,7 +65,8 @@ class SpeechSampler:
 
     Args:
         features: names of the encoder's columns; must hold ``voice``, ``level`` (bels),
-            ``pitch`` (octaves re the voice's mean) and ``voicing``, and be the columns the lips network was trained on.
+            ``pitch`` (octaves re the voice's mean) and ``voicing``, and be the columns the lips
+            network was trained on.
         space: the encoder's output space, for the pipeline's check.
         lips: the network; None loads the shipped one.
 

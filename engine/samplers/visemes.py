@@ -14,7 +14,7 @@ import numpy as np
 from engine.samplers.noise import Floats
 from engine.types import MOTION
 
-__all__ = ["LIP_CHANNELS", "LIP_COLUMNS", "OPENING", "spread_columns", "viseme_table"]
+__all__ = ["LIP_CHANNELS", "LIP_COLUMNS", "spread_columns", "viseme_table"]
 
 LIP_CHANNELS: tuple[str, ...] = (
     "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmile", "mouthStretch",
@@ -26,9 +26,6 @@ LIP_COLUMNS: tuple[tuple[int, ...], ...] = tuple(
     (MOTION.index(name),) if name in MOTION.names else tuple(MOTION.columns(name)) for name in LIP_CHANNELS
 )
 """Motion columns each channel drives: one, or left and right."""
-
-OPENING: tuple[int, ...] = tuple(LIP_CHANNELS.index(n) for n in ("jawOpen", "mouthLowerDown", "mouthUpperUp"))
-"""Channels that part the lips."""
 
 # Short names of the channels, in the order of LIP_CHANNELS.
 _SHORT = (
@@ -43,20 +40,20 @@ _TARGETS: dict[str, _T] = {
     "AA": {"jaw": 1.0, "lower": 0.55, "upper": 0.25},
     "AE": {"jaw": 0.85, "lower": 0.7, "upper": 0.4, "stretch": 0.3, "smile": 0.15},
     "AH": {"jaw": 0.6, "lower": 0.45, "upper": 0.2},
-    "AO": {"jaw": 0.8, "funnel": 0.45, "pucker": 0.15, "lower": 0.25},
+    "AO": {"jaw": 0.8, "funnel": 0.4, "pucker": 0.25, "lower": 0.25},
     "AW": {"jaw": 0.85, "funnel": 0.25, "lower": 0.4, "upper": 0.15},
     "AY": {"jaw": 0.8, "lower": 0.6, "upper": 0.3, "stretch": 0.2, "smile": 0.1},
     "EH": {"jaw": 0.6, "lower": 0.6, "upper": 0.35, "stretch": 0.3, "smile": 0.12},
-    "ER": {"jaw": 0.4, "funnel": 0.4, "lower": 0.25, "back": 0.3},
+    "ER": {"jaw": 0.4, "funnel": 0.3, "pucker": 0.1, "lower": 0.25, "back": 0.3},
     "EY": {"jaw": 0.5, "lower": 0.6, "upper": 0.35, "stretch": 0.4, "smile": 0.2},
     "IH": {"jaw": 0.4, "lower": 0.5, "upper": 0.3, "stretch": 0.35, "smile": 0.15},
     "IY": {"jaw": 0.3, "lower": 0.55, "upper": 0.35, "stretch": 0.5, "smile": 0.3},
-    "OW": {"jaw": 0.5, "funnel": 0.5, "pucker": 0.4},
-    "OY": {"jaw": 0.6, "funnel": 0.5, "pucker": 0.3},
-    "UH": {"jaw": 0.35, "funnel": 0.4, "pucker": 0.3},
-    "UW": {"jaw": 0.25, "funnel": 0.35, "pucker": 0.75},
-    "UE": {"jaw": 0.22, "funnel": 0.4, "pucker": 0.65},
-    "OE": {"jaw": 0.4, "funnel": 0.5, "pucker": 0.4},
+    "OW": {"jaw": 0.4, "funnel": 0.25, "pucker": 0.6},
+    "OY": {"jaw": 0.6, "funnel": 0.4, "pucker": 0.4},
+    "UH": {"jaw": 0.35, "funnel": 0.25, "pucker": 0.4},
+    "UW": {"jaw": 0.2, "funnel": 0.15, "pucker": 0.9},
+    "UE": {"jaw": 0.2, "funnel": 0.2, "pucker": 0.8},
+    "OE": {"jaw": 0.4, "funnel": 0.3, "pucker": 0.55},
     "B": {"jaw": 0.12, "close": 0.12, "seal": 1.0, "press": 0.3},
     "P": {"jaw": 0.12, "close": 0.12, "seal": 1.0, "press": 0.35},
     "M": {"jaw": 0.12, "close": 0.12, "seal": 1.0, "press": 0.2,
@@ -81,8 +78,8 @@ _TARGETS: dict[str, _T] = {
     "NG": {"jaw": 0.35, "lower": 0.4, "upper": 0.1, "back": 0.8},
     "X": {"jaw": 0.35, "lower": 0.4, "upper": 0.1, "back": 0.7},
     "HH": {"jaw": 0.5, "lower": 0.4, "upper": 0.15},
-    "R": {"jaw": 0.25, "funnel": 0.5, "pucker": 0.2, "back": 0.3},
-    "W": {"jaw": 0.15, "funnel": 0.3, "pucker": 0.85},
+    "R": {"jaw": 0.22, "funnel": 0.3, "pucker": 0.35, "back": 0.3},
+    "W": {"jaw": 0.1, "funnel": 0.1, "pucker": 1.0},
     "Y": {"jaw": 0.25, "lower": 0.45, "upper": 0.25, "stretch": 0.4, "smile": 0.25},
 }  # fmt: skip
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d, maximum_filter1d
+from scipy.ndimage import convolve1d, maximum_filter1d, uniform_filter1d
 from tqdm import tqdm
 
 from engine.encoders.phones import PHONES
 from engine.encoders.ppg import FEATURES, PpgEncoder
+from engine.train.articulation import Articulation, Spoken
 from engine.train.augment import add_noise, channel, gain
 from engine.train.lip_targets import coarticulate, normal_opening
 from engine.train.motion_data import Clip, speaker_of
@@ -29,7 +30,16 @@ from engine.train.speech_data import Corpus
 from engine.types import AudioChunk, Cond
 from engine.weights import weights_path
 
-__all__ = ["FeatureCache", "Sequence", "clip_sequences", "labelled_sequences", "posteriors_of"]
+__all__ = [
+    "FeatureCache",
+    "Person",
+    "Sequence",
+    "clip_sequences",
+    "labelled_sequences",
+    "near_voice",
+    "people",
+    "posteriors_of",
+]
 
 Floats = NDArray[np.float32]
 
@@ -40,7 +50,7 @@ _B = slice(FEATURES.index(f"phoneB.{PHONES[0]}"), FEATURES.index(f"phoneB.{PHONE
 @dataclass(frozen=True)
 class Sequence:
     """T frames: ``features`` [T, F]; ``channels`` [T, C] of the prior; ``opening`` and ``width`` [T],
-    NaN where no real mouth was seen; ``speaker`` for balancing."""
+    NaN where unknown; ``speaker`` for balancing."""
 
     speaker: str
     features: Floats
@@ -94,9 +104,10 @@ def _augment(audio: Floats, noise: np.random.Generator) -> tuple[Floats, float]:
     return gain(out, noise).astype(np.float32), factor
 
 
-def _warp(values: Floats, factor: float, frames: int) -> Floats:
-    """Per-frame targets [T] or [T, C] played ``factor`` times faster, cut or held to ``frames``."""
-    at = np.clip((np.arange(frames) + 0.5) * factor - 0.5, 0, len(values) - 1)
+def _warp(values: Floats, factor: float, frames: int, delay: float) -> Floats:
+    """Per-frame targets [T] or [T, C] played ``factor`` times faster and ``delay`` frames later, cut
+    or held to ``frames``."""
+    at = np.clip((np.arange(frames) + 0.5 - delay) * factor - 0.5, 0, len(values) - 1)
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, len(values) - 1)
     share = (at - low).astype(np.float32)
@@ -104,57 +115,74 @@ def _warp(values: Floats, factor: float, frames: int) -> Floats:
     return np.asarray(values[low] * (1 - share) + values[high] * share, np.float32)
 
 
-def clip_sequences(clips: list[Clip], cache: FeatureCache, copies: dict[str, int]) -> Iterator[Sequence]:
-    """Each clip clean, then ``copies[speaker]`` augmented ones (none where the speaker is not named)."""
-    members: dict[str, list[Clip]] = defaultdict(list)
+@dataclass(frozen=True)
+class Person:
+    """Clips that share one range of the mouth (one person before one camera)."""
+
+    clips: list[Clip]
+    low: float
+    high: float
+    width: float
+
+    def spoken(self, clip: Clip, cache: FeatureCache) -> Spoken:
+        """The clip's posteriors and its opening on the common scale, silent breaths taken out."""
+        features = cache(clip.item.name, clip.audio)
+        length = min(len(features), len(clip.opening))
+        opening = normal_opening(clip.opening[:length], self.low, self.high) * near_voice(features[:length])
+        opening[~clip.good[:length]] = np.nan
+        return Spoken(speaker_of(clip.item.name), posteriors_of(features[:length]), opening)
+
+
+def people(clips: list[Clip]) -> list[Person]:
+    """Clips grouped by person and camera: a sentence corpus is one, any other clip stands alone."""
+    groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
-        # A person's range is one, but cameras differ: group the clips of one sentence corpus only.
-        many = clip.item.name.startswith("grid_s1/")
-        members["grid_s1" if many else clip.item.name].append(clip)
-    for group in tqdm(members.values(), desc="clips", unit="person"):
+        groups["grid_s1" if clip.item.name.startswith("grid_s1/") else clip.item.name].append(clip)
+    found = []
+    for group in groups.values():
         seen = np.concatenate([c.opening[c.good] for c in group])
-        low, high = (float(np.percentile(seen, q)) for q in (5, 95))
-        wide = float(np.median(np.concatenate([c.shape[c.good, 0] for c in group])))
-        for clip in group:
-            yield from _copies(clip, cache, copies, (low, high, wide))
+        width = float(np.median(np.concatenate([c.shape[c.good, 0] for c in group])))
+        found.append(Person(group, float(np.percentile(seen, 5)), float(np.percentile(seen, 95)), width))
+    return found
 
 
-def _copies(
-    clip: Clip, cache: FeatureCache, copies: dict[str, int], scale: tuple[float, float, float]
+def clip_sequences(
+    persons: list[Person], cache: FeatureCache, model: Articulation, copies: dict[str, int], delay: float
 ) -> Iterator[Sequence]:
-    low, high, wide = scale
-    speaker = speaker_of(clip.item.name)
-    missing = np.where(clip.good, 0.0, np.nan).astype(np.float32)
-    opening = normal_opening(clip.opening, low, high) + missing
-    width = ((clip.shape[:, 0] / wide - 1.0) * 0.55).astype(np.float32) + missing
-    clean = cache(clip.item.name, clip.audio)
-    prior = coarticulate(posteriors_of(clean))
-    length = min(len(clean), len(opening))
-    opening[:length] *= _near_voice(clean[:length])
-    yield Sequence(speaker, clean[:length], prior[:length], opening[:length], width[:length])
-    for k in range(copies.get(speaker, 0)):
+    """Each clip clean, then ``copies[speaker]`` augmented ones (none where the speaker is not named)."""
+    for person in tqdm(persons, desc="clips", unit="person"):
+        for clip in person.clips:
+            spoken = person.spoken(clip, cache)
+            opening = model.opening(spoken.posteriors) * near_voice(cache(clip.item.name, clip.audio))
+            prior = coarticulate(spoken.posteriors, opening[: len(spoken.opening)])
+            width = ((clip.shape[: len(prior), 0] / person.width - 1.0) * 0.55).astype(np.float32)
+            width[np.isnan(spoken.opening)] = np.nan
+            targets = (prior, spoken.opening, width)
+            for key, heard, factor in _heard(clip, copies.get(spoken.speaker, 0)):
+                made = cache(key, heard)
+                moved = [_warp(values, factor, len(made), delay) for values in targets]
+                yield Sequence(spoken.speaker, made, *moved)
+
+
+def _heard(clip: Clip, copies: int) -> Iterator[tuple[str, Floats, float]]:
+    """The clip's audio and its augmented copies: key, audio, how much faster."""
+    yield clip.item.name, clip.audio, 1.0
+    for k in range(copies):
         key = f"{clip.item.name}+{k}"
-        audio, factor = _augment(clip.audio, _noise_of(key))
-        made = cache(key, audio)
-        rows = len(made)
-        yield Sequence(
-            speaker,
-            made,
-            _warp(prior, factor, rows),
-            _warp(opening, factor, rows),
-            _warp(width, factor, rows),
-        )
+        yield key, *_augment(clip.audio, _noise_of(key))
 
 
-def _near_voice(features: Floats) -> Floats:
+def near_voice(features: Floats) -> Floats:
     """1 near speech, 0 from 160 ms away on [T]: people breathe in and smile through an open mouth
     where nothing can be heard, and a mouth that is silent is to be shut."""
     voice = maximum_filter1d(features[:, FEATURES.index("voice")], 5)
     return np.asarray(np.clip(convolve1d(voice, np.ones(3) / 3, mode="nearest") * 2.0, 0.0, 1.0), np.float32)
 
 
-def labelled_sequences(folder: Path, cache: FeatureCache, count: int) -> Iterator[Sequence]:
-    """``count`` phone-labelled utterances (human first), their prior from the labels, augmented."""
+def labelled_sequences(
+    folder: Path, cache: FeatureCache, model: Articulation, count: int, delay: float
+) -> Iterator[Sequence]:
+    """``count`` phone-labelled utterances, augmented, with the mouth their labels imply."""
     corpus = Corpus(folder)
     items = [i for i in corpus.items if i.split == "train" and i.frames > 150]
     order = np.random.default_rng(0).permutation(len(items))
@@ -165,9 +193,12 @@ def labelled_sequences(folder: Path, cache: FeatureCache, count: int) -> Iterato
         key = f"speech+{item.name}"
         heard, factor = _augment(audio, _noise_of(key))
         made = cache(key, heard)
-        known = np.where(labels >= 0, labels, 0)
-        posteriors = np.eye(len(PHONES), dtype=np.float32)[known][: len(labels) // 4 * 4]
-        prior = coarticulate(posteriors.reshape(-1, 2, len(PHONES)).mean(axis=1))
-        rows = len(made)
-        nothing = np.full(rows, np.nan, np.float32)
-        yield Sequence(f"labelled:{item.speaker}", made, _warp(prior, factor, rows), nothing, nothing)
+        known = np.where(labels >= 0, labels, 0)[: len(labels) // 4 * 4]
+        posteriors = np.eye(len(PHONES), dtype=np.float32)[known].reshape(-1, 2, len(PHONES)).mean(axis=1)
+        opening = model.opening(posteriors)
+        # The louder half of a voice opens a little wider (Schulman, 1989).
+        loud = _warp(made[:, FEATURES.index("loudness")], 1.0 / factor, len(opening), 0.0)
+        opening *= np.clip(1.0 + 0.25 * uniform_filter1d(loud, 3), 0.6, 1.3)
+        moved = [_warp(v, factor, len(made), delay) for v in (coarticulate(posteriors, opening), opening)]
+        nothing = np.full(len(made), np.nan, np.float32)
+        yield Sequence(f"labelled:{item.speaker}", made, moved[0], moved[1], nothing)

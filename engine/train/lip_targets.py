@@ -8,6 +8,8 @@ numbers worth learning; opening and width come from tracked people.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,15 +20,25 @@ from engine.encoders.phones import PHONES
 from engine.samplers.visemes import LIP_CHANNELS, spread_columns, viseme_table
 from engine.train.mouth_geometry import opening_of, shape_of
 
-__all__ = ["SPEECH_OPENING", "coarticulate", "geometry", "normal_opening", "opening_from", "width_from"]
+__all__ = [
+    "SPEECH_OPENING",
+    "coarticulate",
+    "geometry",
+    "normal_opening",
+    "opening_from",
+    "phone_openings",
+    "scale_opening",
+    "width_from",
+]
 
 Floats = NDArray[np.float32]
 
 SPEECH_OPENING = 0.13
 """Opening of a typical speaker's 95th percentile above rest, inter-ocular distances."""
 
-_JAW, _LOWER, _UPPER, _CLOSE, _SEAL = (
-    LIP_CHANNELS.index(n) for n in ("jawOpen", "mouthLowerDown", "mouthUpperUp", "mouthClose", "lipsSealed")
+_JAW, _LOWER, _UPPER, _FUNNEL, _CLOSE, _SEAL = (
+    LIP_CHANNELS.index(n)
+    for n in ("jawOpen", "mouthLowerDown", "mouthUpperUp", "mouthFunnel", "mouthClose", "lipsSealed")
 )
 # Amplitudes that turn the viseme table's "wide vowel" units into columns.
 _JAW_GAIN, _LOWER_GAIN, _UPPER_GAIN = 0.28, 0.35, 0.3
@@ -37,8 +49,12 @@ _SHORT_REACH_S = 0.022
 _HALF_S = 0.02
 
 
-def coarticulate(posteriors: Floats) -> Floats:
-    """Phone posteriors [N, P] every 20 ms to channels [N // 2, C], one per 40 ms frame."""
+def coarticulate(posteriors: Floats, opening: Floats | None = None) -> Floats:
+    """Phone posteriors [N, P] every 20 ms to channels [N // 2, C], one per 40 ms frame.
+
+    ``opening`` [N // 2], where given, says how far the lips part: the channels that part them are
+    scaled to it, within reason.
+    """
     targets, dominance = viseme_table(PHONES)
     out = np.zeros((len(posteriors), len(LIP_CHANNELS)))
     for channel, name in enumerate(LIP_CHANNELS):
@@ -47,16 +63,40 @@ def coarticulate(posteriors: Floats) -> Floats:
         pull = posteriors.astype(np.float64) @ (dominance[:, channel] * targets[:, channel])
         spread = convolve1d(weight, kernel, mode="nearest")
         out[:, channel] = convolve1d(pull, kernel, mode="nearest") / np.maximum(spread, 1e-6)
-    out[:, _JAW] *= _JAW_GAIN
-    out[:, _LOWER] *= _LOWER_GAIN
-    out[:, _UPPER] *= _UPPER_GAIN
+    out *= _gains()
     frames = out[: len(out) // 2 * 2].reshape(-1, 2, out.shape[1])
-    channels = frames.mean(axis=1)
+    channels = torch.from_numpy(frames.mean(axis=1)).float()
     # A closure of 40 ms may fall between two frames: keep the tighter half.
-    channels[:, _SEAL] = frames[:, :, _SEAL].max(axis=1)
-    return np.asarray(channels, np.float32)
+    channels[:, _SEAL] = torch.from_numpy(frames[:, :, _SEAL].max(axis=1)).float()
+    if opening is not None:
+        scale_opening(channels, torch.from_numpy(opening), geometry()[0])
+    return np.asarray(channels.numpy(), np.float32)
 
 
+def scale_opening(channels: Tensor, opening: Tensor, unit: Tensor) -> None:
+    """Scale, in place, the channels [..., T, C] that part the lips so that they part by ``opening``
+    [..., T] (NaN leaves them). Rounding keeps at least half of its funnel."""
+    factor = (opening / opening_from(channels, unit).clamp(min=0.01)).clamp(0.2, 2.5).nan_to_num(1.0)
+    for index in (_JAW, _LOWER, _UPPER):
+        channels[..., index] *= factor
+    channels[..., _FUNNEL] *= factor.clamp(0.5, 1.2)
+
+
+def _gains() -> NDArray[np.float64]:
+    gains = np.ones(len(LIP_CHANNELS))
+    gains[[_JAW, _LOWER, _UPPER]] = _JAW_GAIN, _LOWER_GAIN, _UPPER_GAIN
+    return gains
+
+
+def phone_openings() -> tuple[Floats, Floats]:
+    """The table's opening (inter-ocular distances) and dominance of each phone, float32 [P] each."""
+    targets, dominance = viseme_table(PHONES)
+    unit, _ = geometry()
+    opening = opening_from(torch.from_numpy(targets * _gains()).float(), unit)
+    return np.asarray(opening.numpy(), np.float32), dominance[:, _JAW].astype(np.float32)
+
+
+@lru_cache(maxsize=1)
 def geometry() -> tuple[Tensor, Tensor]:
     """Opening and width (inter-ocular distances) per unit of each channel, float32 [C] each."""
     step = 0.25
