@@ -59,22 +59,27 @@ class _Closable:
 
 
 class AudioChannel(_Closable):
-    """Frame-sized blocks of audio; when it is full the oldest block is lost and counted.
+    """Frame-sized blocks of audio; when it is full all but the newest ``keep`` are lost.
 
     The engine sees such a loss as a gap and starts afresh behind it, so an engine that hangs for
-    longer than ``capacity`` frames costs a jump, never growing delay or a stuttering voice.
+    longer than ``capacity`` frames costs one jump to the present, never growing delay or a
+    stuttering voice.
     """
 
-    def __init__(self, capacity: int = 50) -> None:
+    def __init__(self, capacity: int = 50, keep: int = 4) -> None:
         super().__init__()
-        self._blocks: deque[AudioBlock] = deque(maxlen=capacity)
+        self._capacity = capacity
+        self._keep = keep
+        self._blocks: deque[AudioBlock] = deque()
 
     def put(self, block: AudioBlock) -> bool:
-        """False if the oldest block had to go. Raises StreamError on a closed channel."""
+        """False if older blocks had to go. Raises StreamError on a closed channel."""
         self.check()
         with self._lock:
-            full = len(self._blocks) == self._blocks.maxlen
+            full = len(self._blocks) >= self._capacity
             self._blocks.append(block)
+            while full and len(self._blocks) > self._keep:
+                self._blocks.popleft()
         return not full
 
     def peek(self) -> AudioBlock | None:

@@ -16,12 +16,12 @@ def picture(value: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
 
 
 def test_audio_keeps_the_newest_and_tells_about_a_loss() -> None:
-    channel = AudioChannel(capacity=2)
-    assert channel.put(block(0))
-    assert channel.put(block(1))
-    assert not channel.put(block(2))
-    got = [channel.get(), channel.get(), channel.get()]
-    assert [b.frame if b else None for b in got] == [1, 2, None]
+    channel = AudioChannel(capacity=5, keep=2)
+    assert all(channel.put(block(n)) for n in range(5))
+    assert not channel.put(block(5))
+    assert channel.put(block(6))
+    got = [channel.get() for _ in range(4)]
+    assert [b.frame if b else None for b in got] == [4, 5, 6, None]
 
 
 def test_frames_that_are_late_are_dropped_and_counted() -> None:
