@@ -65,6 +65,8 @@ class MeshIdentity:
     """[2, V, 4] colour 0..255 and opacity of a closed upper lid (right, left)."""
     lash: Float
     """[2, 4] lash colour 0..255 and strength (right, left)."""
+    lip_line: Float
+    """[4] colour 0..255 and strength of the shadow between closed lips."""
     node_points: Float
     """[N, 3] grid nodes, model space."""
     node_weight: Float

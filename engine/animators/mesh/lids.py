@@ -14,12 +14,16 @@ from scipy.spatial import cKDTree
 from engine.animators.mesh.grid import smoothstep
 from engine.animators.mesh.layers import SourceGeometry
 from engine.animators.mesh.skin import LID_ROWS
+from engine.face.residual import INNER_LIPS
 from engine.types import EXPRESSION_NAMES
 
-__all__ = ["lash_strip", "lid_edge", "lid_paint", "lid_share"]
+__all__ = ["lash_strip", "lid_edge", "lid_paint", "lid_share", "lip_line", "soft_line"]
 
 Float = NDArray[np.float32]
 
+_OUTER_LIPS = np.array(
+    [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
+)
 _UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
 
 
@@ -59,13 +63,13 @@ def _one_lid(source: SourceGeometry, eye: int) -> tuple[Float, Float]:
     paint[:, :3] = plain * shade ** np.array([0.7, 1.0, 1.1], np.float32)
     # All of the lid that travels, and the fold above it where the open eye's lashes and shadow lie.
     lid = smoothstep(0.1, 0.6, share)
-    fold = smoothstep(0.75, 0.35, edge) * smoothstep(-0.05, 0.1, above) * smoothstep(0.01, 0.12, share)
+    fold = smoothstep(1.0, 0.55, edge) * smoothstep(-0.05, 0.1, above) * smoothstep(0.01, 0.12, share)
     width = float(np.ptp(upper[:, 0]))
     ends = np.minimum(vertices[:, 0] - upper[:, 0].min(), upper[:, 0].max() - vertices[:, 0])
     inside = smoothstep(-0.12, 0.06, ends / width)
     side = vertices[:, 1] > upper[[0, -1], 1].mean() - 0.6
-    paint[:, 3] = 0.94 * np.maximum(lid, 0.85 * fold) * inside * side * skin * smoothstep(0.04, 0.2, edge)
-    return paint, np.append(0.75 * dark, 0.75).astype(np.float32)
+    paint[:, 3] = 0.94 * np.maximum(lid, 0.95 * fold) * inside * side * skin * smoothstep(0.04, 0.2, edge)
+    return paint, np.append(0.8 * dark, 0.65).astype(np.float32)
 
 
 def lid_share(source: SourceGeometry, eye: int) -> Float:
@@ -98,11 +102,11 @@ def _face_tint(source: SourceGeometry, colour: Float) -> Float:
 
 
 def _towards(colours: Float, tint: Float) -> Float:
-    """``colours`` [n, 3] moved part of the way to ``tint``: half in hue, a quarter in brightness."""
+    """``colours`` [n, 3] moved part of the way to ``tint``: half in hue, a little in brightness."""
     light = colours.mean(1, keepdims=True)
     goal = max(float(tint.mean()), 1.0)
     hue = 0.5 * colours / np.maximum(light, 1.0) + 0.5 * tint / goal
-    return np.asarray(np.clip(hue * (0.75 * light + 0.25 * goal), 0, 255), np.float32)
+    return np.asarray(np.clip(hue * (0.85 * light + 0.15 * goal), 0, 255), np.float32)
 
 
 def _skin_gradient(points: Float, colours: Float, where: Float) -> Float:
@@ -127,6 +131,24 @@ def _sorted_curve(curve: Float) -> tuple[Float, Float]:
     return curve[order, 0], curve[order, 1]
 
 
+def lip_line(source: SourceGeometry) -> Float:
+    """Colour 0..255 and strength [4] of the shadow between closed lips."""
+    basis = source.basis
+    at = basis.at_landmarks(source.vertices)
+    lips = _curve_distance(source.vertices, at[_OUTER_LIPS])
+    inner = np.minimum(
+        _curve_distance(source.vertices, at[INNER_LIPS[0]]),
+        _curve_distance(source.vertices, at[INNER_LIPS[1]]),
+    )
+    red = source.visible & (inner < 0.45) & (lips > 0.1)
+    xy = np.clip(source.projected[:, :2].round().astype(int), 0, source.crop.shape[0] - 1)
+    colours = source.crop[xy[:, 1], xy[:, 0]].astype(np.float32)
+    lip = np.median(colours[red], axis=0) if red.sum() > 8 else np.array([150.0, 90.0, 90.0])
+    gap = np.linalg.norm(source.landmarks[INNER_LIPS[0, 4:7]] - source.landmarks[INNER_LIPS[1, 4:7]], axis=1)
+    parted = float(smoothstep(0.08, 0.25, float(gap.mean()) / source.pixels_per_cm))
+    return np.append(lip * np.array([0.42, 0.3, 0.3]), 0.2 + 0.5 * parted).astype(np.float32)
+
+
 def lid_edge(points: Float, count: int) -> Float:
     """A smooth closed-lid edge [count, 2] through nine noisy landmarks [9, 2], corners kept."""
     t = np.linspace(0.0, 1.0, len(points))
@@ -140,23 +162,35 @@ def lid_edge(points: Float, count: int) -> Float:
 
 
 def lash_strip(edge: Float, thickness: float) -> tuple[Float, NDArray[np.int32]]:
-    """A soft band along a lid edge: ``edge`` [n, 2] crop px from corner to corner.
+    """A band along a lid edge [n, 2] (outer to inner corner), with lashes falling below it.
 
-    Returns vertices [3 n, 3] (depth 0) and triangles; the middle third of the rows carries opacity.
+    Returns vertices [3 n, 3] (depth 0) and triangles; the middle row carries the opacity. Thin at
+    the corners, widest in the outer half.
     """
-    n = len(edge)
-    t = np.linspace(0, 1, n)
-    along = np.gradient(edge, axis=0)
+    t = np.linspace(0, 1, len(edge))
+    wide = thickness * (0.15 + 0.85 * np.sin(np.pi * np.clip(0.9 * t + 0.08, 0, 1)) ** 0.7)
+    return _band(edge, 0.8 * wide, 0.2 * wide, 2.2 * wide)
+
+
+def soft_line(curve: Float, thickness: float) -> tuple[Float, NDArray[np.int32]]:
+    """A soft line [n, 2] that tapers to both ends; vertices and triangles as :func:`lash_strip`."""
+    t = np.linspace(0, 1, len(curve))
+    wide = thickness * (0.2 + 0.8 * np.sin(np.pi * t) ** 0.5)
+    return _band(curve, wide, 0.0 * wide, wide)
+
+
+def _band(
+    curve: Float, above: NDArray[np.float64], middle: NDArray[np.float64], below: NDArray[np.float64]
+) -> tuple[Float, NDArray[np.int32]]:
+    """Three rows along ``curve`` [n, 2], shifted up, little and down (px) across it."""
+    n = len(curve)
+    along = np.gradient(curve, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-6
     normal *= np.where(normal[:, 1:] < 0, -1.0, 1.0)
-    # Thin at the corners; longest lashes in the outer third (the rows start at the outer corner).
-    wide = thickness * (0.15 + 0.85 * np.sin(np.pi * np.clip(0.9 * t + 0.08, 0, 1)) ** 0.7)[:, None]
-    rows = [edge - 0.8 * normal * wide, edge + 0.2 * normal * wide, edge + 2.2 * normal * wide]
-    flat = np.concatenate(rows)
-    xyz = np.concatenate([flat, np.zeros((3 * n, 1))], 1).astype(np.float32)
+    rows = [curve + normal * shift[:, None] for shift in (-above, middle, below)]
+    xyz = np.concatenate([np.concatenate(rows), np.zeros((3 * n, 1))], 1).astype(np.float32)
     k = np.arange(n - 1)
     quads = [np.stack([r * n + k, r * n + k + 1, (r + 1) * n + k + 1, (r + 1) * n + k], 1) for r in range(2)]
     q = np.concatenate(quads)
-    triangles = np.concatenate([q[:, [0, 1, 2]], q[:, [0, 2, 3]]]).astype(np.int32)
-    return xyz, triangles
+    return xyz, np.concatenate([q[:, [0, 1, 2]], q[:, [0, 2, 3]]]).astype(np.int32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.animators.mesh.grid import head_weight, prepare_grid
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import Arrays, Layer, SourceGeometry
-from engine.animators.mesh.lids import lid_paint
+from engine.animators.mesh.lids import lid_paint, lip_line
 from engine.animators.mesh.semantics import ABSOLUTE, rest_motion
 from engine.animators.mesh.skin import (
     LID_ROWS,
@@ -118,7 +118,6 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
     carried[basis.part("ear")] = False
     grid = prepare_grid(source, camera, carried, alpha)
     background = fill_background(source.crop, source.matte)
-    # Paint needs room for the lids of both eyes; see lids.py.
     lid, lash = lid_paint(source)
     return MeshIdentity(
         crop=source.crop,
@@ -146,6 +145,7 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
         ),
         lid=lid,
         lash=lash,
+        lip_line=lip_line(source),
         node_points=grid.points,
         node_weight=grid.weight,
         node_hold=grid.hold,

@@ -7,6 +7,7 @@ paint and lashes, averaged back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -20,9 +21,16 @@ from engine.animators.mesh.geometry import SparseUnits, carry, deform, mesh_attr
 from engine.animators.mesh.grid import CELL, NODES, hold_borders, smoothstep
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import FrameGeometry, Layer
-from engine.animators.mesh.lids import lash_strip, lid_edge
-from engine.animators.mesh.pixels import average_window, blend_map, fill_window, keep_inside, paint_face
-from engine.animators.mesh.semantics import effective_expression, head_motion
+from engine.animators.mesh.lids import lash_strip, lid_edge, soft_line
+from engine.animators.mesh.pixels import (
+    average_window,
+    blend_map,
+    fill_window,
+    keep_inside,
+    paint_face,
+    soften_edges,
+)
+from engine.animators.mesh.semantics import ABSOLUTE, effective_expression, head_motion
 from engine.face.basis import FaceBasis
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
 from engine.types import EXPRESSION_NAMES
@@ -144,7 +152,9 @@ class FrameRenderer:
         opening = basis.at_landmarks(basis.expression)[:, :, 1]
         self.lip_opening = (opening[:, _CENTRAL_LIPS[0]] - opening[:, _CENTRAL_LIPS[1]]).mean(1)
         self.interior = basis.triangles_of(*_INTERIOR)
-        self.seal_rest = self._seal_strength(identity.expression)
+        # A portrait with parted lips is left alone until they close further than in the portrait.
+        rest_gap = float(self.lip_opening @ identity.expression)
+        self.seal_gap = 0.45 if rest_gap < 0.05 else max(rest_gap, 0.12)
         self.mesh = DrawnMesh.of(identity, basis)
         self.lid_vertices = [np.nonzero(identity.lid[eye, :, 3] > 0.01)[0] for eye in range(2)]
 
@@ -156,6 +166,7 @@ class FrameRenderer:
         person, border = self.identity.person, cv2.BORDER_REPLICATE
         cv2.remap(person, buffers.positions, no_second, cv2.INTER_LINEAR, buffers.warped, border)
         compose(buffers.warped, self.identity.background, out)
+        soften_edges(out, *self._face_window(buffers))
         self._windows(frame, buffers, out)
 
     def geometry(self, motion: Float, buffers: FrameBuffers, tier: int = 0) -> FrameGeometry:
@@ -190,14 +201,16 @@ class FrameRenderer:
         )
 
     def _seal_strength(self, expression: Float) -> float:
+        """1 where the model's lips touch; 0 where they are open, and in the portrait itself."""
         gap = float(self.lip_opening @ expression)
-        return float(smoothstep(0.45, 0.03, gap))
+        away = float(np.square((expression - self.identity.expression)[ABSOLUTE]).sum())
+        return float(smoothstep(self.seal_gap, 0.05, gap)) * (1.0 - math.exp(-away / 0.15**2))
 
     def _close_lips_and_lids(self, expression: Float, vertices: Float) -> None:
         """Identity-specific contact of lips and lids, nothing at rest."""
         face = self.identity
-        seal = self._seal_strength(expression) - self.seal_rest
-        if abs(seal) > 1e-4:
+        seal = self._seal_strength(expression)
+        if seal > 1e-4:
             vertices += np.float32(seal) * face.seal
         for eye, unit in enumerate(_BLINK_UNITS):
             shut = self._lid_travel(expression, unit)
@@ -223,13 +236,16 @@ class FrameRenderer:
             frame.projected, mesh.ids, mesh.source, mesh.alpha, mesh.paint,
             smoothstep(0.1, 0.75, shut), xyz, narrow, b.mesh_wide,
         )  # fmt: skip
-        x0, y0, w, h = _box(xyz[:, :2], 1.0, SIZE)
-        attributes = b.face[: w * h * 3].reshape(h, w, 3)
-        depth = b.depth[: w * h].reshape(h, w)
+        attributes, depth, x0, y0 = self._face_window(b)
         depth.fill(np.inf)
         raster_attributes(attributes, depth, xyz, mesh.triangles, narrow, x0=x0, y0=y0)
         blend_map(b.positions, attributes, depth, x0, y0)
         keep_inside(b.positions, _RIM, int(np.abs(b.backward).max()) + CELL)
+
+    def _face_window(self, b: FrameBuffers) -> tuple[Float, Float, int, int]:
+        """Attributes and depth of the box around this frame's face mesh, and its corner."""
+        x0, y0, w, h = _box(b.mesh_xyz[: len(self.mesh.ids), :2], 1.0, SIZE)
+        return b.face[: w * h * 3].reshape(h, w, 3), b.depth[: w * h].reshape(h, w), x0, y0
 
     def _windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
         """Eyes, then mouth: layer, face, paint."""
@@ -248,6 +264,7 @@ class FrameRenderer:
         if canvas is not None:
             self._layer("mouth", canvas, frame, 0)
             self._paint(canvas, b, out, self.mesh.around[2])
+            self._lip_line(canvas, frame)
             average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
     def _layer(self, name: str, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
@@ -283,6 +300,19 @@ class FrameRenderer:
         window = (canvas.x0, canvas.y0, canvas.sx, canvas.sy)
         paint_face(canvas.pixels, attributes, canvas.depth, b.positions, self.identity.crop, out, window)
 
+    def _lip_line(self, canvas: Canvas, frame: FrameGeometry) -> None:
+        """The shadow between lips that the portrait shows parted; closed lips bring their own."""
+        line = self.identity.lip_line
+        strength = float(line[3]) * self._seal_strength(frame.expression)
+        if strength < 0.01:
+            return
+        contact = 0.5 * (frame.landmarks[INNER_LIPS[0]] + frame.landmarks[INNER_LIPS[1]])
+        xyz, triangles = soft_line(lid_edge(contact, 25), 0.07 * frame.pixels_per_cm)
+        rgba = np.zeros((len(xyz), 4), np.float32)
+        rgba[:, :3] = line[:3]
+        rgba[25:50, 3] = strength
+        draw_coloured(canvas, xyz, triangles, rgba, test=False, write=False)
+
     def _lashes(self, canvas: Canvas, frame: FrameGeometry, eye: int) -> None:
         """The dark line of a closing lid."""
         lash = self.identity.lash[eye]
@@ -290,7 +320,9 @@ class FrameRenderer:
         strength = float(lash[3]) * float(smoothstep(0.1, 0.7, shut))
         if strength < 0.01:
             return
-        edge = lid_edge(frame.landmarks[_LIDS[eye][0]], 25)
+        upper, lower = (frame.landmarks[row] for row in _LIDS[eye])
+        # Once shut, the upper lid rests on the lower one, whose edge is the steadier curve.
+        edge = lid_edge(upper + smoothstep(0.5, 1.0, shut) * (lower - upper), 25)
         xyz, triangles = lash_strip(edge, 0.09 * frame.pixels_per_cm)
         rgba = np.zeros((len(xyz), 4), np.float32)
         rgba[:, :3] = lash[:3]

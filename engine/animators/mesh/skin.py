@@ -26,6 +26,9 @@ Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 _LIP_REACH_CM, _LID_REACH_CM = 2.0, 1.1
+_PRESS_CM, _LID_PRESS_CM = 0.035, 0.02
+"""Closed lips and lids overlap by this much, so that no seam of light stays between them."""
+_ROUNDS = 3
 
 
 class SkinRegions:
@@ -78,17 +81,16 @@ def source_positions(
 ) -> Float:
     """Where each vertex takes its colour, crop px [V, 2].
 
-    Visible vertices at their own place. Hidden ones near mouth and eyes copy the geodesically
-    nearest visible vertex and are then smoothed, so that a lip rolling outwards stretches its
-    last visible millimetre instead of showing teeth or shadow.
+    Visible vertices at their own place. Hidden ones copy the geodesically nearest visible vertex
+    and are then smoothed, so that a lip rolling outwards stretches its last visible millimetre
+    instead of showing teeth, and a nostril its own dark rim.
     """
     source = projected[:, :2].copy()
-    near = regions.mouth | regions.eyes
     good = visible & regions.skin
     _, _, origin = csgraph.dijkstra(
         graph, directed=False, indices=np.nonzero(good)[0], min_only=True, return_predecessors=True
     )
-    fix = near & ~good & (origin >= 0)
+    fix = regions.skin & ~good & (origin >= 0)
     source[fix] = source[origin[fix]]
     step = graph.astype(bool).astype(np.float32)
     degree = np.maximum(np.asarray(step.sum(1)).ravel(), 1.0)
@@ -114,6 +116,7 @@ def face_alpha(
     doubtful &= ~core
     doubtful |= regions.skin & ~face
     doubtful |= regions.skin & (head_weight(neutral) < 0.93)
+    doubtful |= regions.skin & ~regions.mouth & _under_jaw(basis)
     distance = csgraph.dijkstra(graph, directed=False, indices=np.nonzero(doubtful)[0], min_only=True)
     alpha = smoothstep(0.15, 1.5, np.asarray(distance, np.float32))
     alpha[(regions.mouth | regions.eyes) & face] = 1.0
@@ -129,6 +132,13 @@ def face_alpha(
     return np.asarray(alpha, np.float32)
 
 
+def _under_jaw(basis: FaceBasis) -> Bool:
+    """bool [V]: the average head's skin below the jaw line, which faces down."""
+    normals = np.empty_like(basis.mean)
+    unit_normals(basis.mean, basis.triangles, np.eye(3, dtype=np.float32), normals)
+    return np.asarray((normals[:, 1] < -0.4) & (basis.mean[:, 1] < -3.5), np.bool_)
+
+
 def _curve_gap(basis: FaceBasis, vertices: Float, rows: NDArray[np.int64]) -> tuple[Float, Float]:
     """3D points of two facing landmark rows [2, n]: (upper [n, 3], lower [n, 3])."""
     at = basis.at_landmarks(vertices)
@@ -141,20 +151,27 @@ def lip_seal(basis: FaceBasis, closed: Float) -> Float:
     The model's own lip loops lie behind the visible edge and a fit leaves a fraction of a
     millimetre between them: a bright line between lips that should touch.
     """
-    upper, lower = _curve_gap(basis, closed, INNER_LIPS)
-    gap = lower - upper
-    gap[[0, -1]] = 0.0
-    middle = 0.5 * (upper + lower)
-    order = np.argsort(middle[:, 0])
-    x = closed[:, 0]
-    across = np.stack([np.interp(x, middle[order, 0], gap[order, k], left=0, right=0) for k in range(3)], 1)
-    across[:, 2] *= 0.5
-    distance = cKDTree(np.concatenate([upper, lower])).query(closed)[0]
-    ends = smoothstep(-0.5, 0.3, x - middle[:, 0].min()) * smoothstep(-0.5, 0.3, middle[:, 0].max() - x)
-    reach = (np.exp(-((distance / 0.75) ** 2)) * ends * (distance < 2.0))[:, None]
-    moves = np.where(basis.lower[:, None] > 0.5, -0.5, 0.5) * across * reach
-    moves[:, 1] += np.where(basis.lower > 0.5, 0.02, -0.02) * reach[:, 0]
-    moves[basis.parts("gums", "iris_right")] = 0.0
+    skin = np.zeros(len(closed), bool)
+    skin[: basis.part("gums").start] = True
+    pull = np.where(basis.lower > 0.5, -0.5, 0.5) * skin
+    moves = np.zeros_like(closed)
+    for _ in range(_ROUNDS):
+        vertices = closed + moves
+        upper, lower = _curve_gap(basis, vertices, INNER_LIPS)
+        gap = lower - upper
+        gap[:, 1] -= _PRESS_CM
+        gap[[0, -1]] = 0.0
+        middle = 0.5 * (upper + lower)
+        order = np.argsort(middle[:, 0])
+        x = vertices[:, 0]
+        across = np.stack(
+            [np.interp(x, middle[order, 0], gap[order, k], left=0, right=0) for k in range(3)], 1
+        )
+        across[:, 2] *= 0.5
+        distance = cKDTree(np.concatenate([upper, lower])).query(vertices)[0]
+        ends = smoothstep(-0.5, 0.3, x - middle[:, 0].min()) * smoothstep(-0.5, 0.3, middle[:, 0].max() - x)
+        reach = np.exp(-((distance / 0.75) ** 2)) * ends * (distance < 2.0)
+        moves += (pull * reach)[:, None] * across
     return np.asarray(moves, np.float32)
 
 
@@ -163,25 +180,41 @@ def blink_completion(
 ) -> Float:
     """Moves [V, 3] (cm) that the full blink ``unit`` lacks to bring upper lid onto lower lid.
 
-    ``rows`` [2, 9] are the lid landmarks. The upper lid's own blink field carries the correction.
+    ``rows`` [2, 9] are the landmarks of the visible lid edges; the model's lid loops lie behind
+    them. The upper lid's own blink field carries the correction.
     """
     shut = expression.copy()
     shut[unit] = 1.0
     vertices = neutral + np.tensordot(shut, basis.expression, 1).astype(np.float32)
-    upper, lower = _curve_gap(basis, vertices, rows)
-    gap = lower - upper
-    gap[[0, -1]] *= 0.3
-    gap[1:-1, 1] -= 0.02
-    order = np.argsort(upper[:, 0])
     size = np.linalg.norm(basis.expression[unit], axis=1)
     size[basis.skin.stop :] = 0.0
     share = np.clip(size / max(float(np.percentile(size[size > 0.3 * size.max()], 85)), 1e-6), 0.0, 1.0)
-    x = vertices[:, 0]
-    moves = np.stack([np.interp(x, upper[order, 0], gap[order, k]) for k in range(3)], 1)
-    moves[:, 2] *= 0.5  # along the view a touch is enough
-    # Only the upper lid travels.
-    above = smoothstep(-0.25, 0.1, vertices[:, 1] - np.interp(x, upper[order, 0], lower[order, 1]))
-    return np.asarray(moves * (share * above)[:, None], np.float32)
+    # Which vertices belong to the upper lid must not change while it moves.
+    _, lower = _curve_gap(basis, neutral, rows)
+    order = np.argsort(lower[:, 0])
+    floor = np.interp(neutral[:, 0], lower[order, 0], lower[order, 1])
+    share = share * smoothstep(0.0, 0.2, neutral[:, 1] - floor)
+    lid = share > 0.6
+    moves = np.zeros_like(vertices)
+    for _ in range(_ROUNDS):
+        now = vertices + moves
+        _, lower = _curve_gap(basis, now, rows)
+        order = np.argsort(lower[:, 0])
+        x = np.linspace(lower[order[0], 0], lower[order[-1], 0], 21)[1:-1]
+        edge = _lowest(now[lid], x)
+        gap = np.interp(x, lower[order, 0], lower[order, 1]) - _LID_PRESS_CM - edge
+        gap = np.convolve(np.pad(gap, 2, mode="edge"), np.full(5, 0.2), "valid")
+        gap *= np.sin(np.pi * (np.arange(len(x)) + 1) / (len(x) + 1)) ** 0.3
+        moves[:, 1] += share * np.interp(now[:, 0], x, gap)
+    return np.asarray(moves, np.float32)
+
+
+def _lowest(points: Float, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower envelope of ``points`` [n, 3] at each of ``x`` [m]: the smallest y nearby."""
+    near = np.abs(points[:, 0][None] - x[:, None]) < 0.13
+    y = np.where(near, points[:, 1][None], np.inf).min(1)
+    known = np.isfinite(y)
+    return np.asarray(np.interp(x, x[known], y[known]) if known.any() else np.zeros_like(x), np.float64)
 
 
 def camera_normals(basis: FaceBasis, vertices: Float, fit: FaceFit) -> Float:

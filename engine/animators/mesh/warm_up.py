@@ -8,7 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from engine.animators.mesh.geometry import carry, deform, mesh_attributes, project, unit_normals
-from engine.animators.mesh.pixels import average_window, blend_map, fill_window, keep_inside, paint_face
+from engine.animators.mesh.pixels import (
+    average_window,
+    blend_map,
+    fill_window,
+    keep_inside,
+    paint_face,
+    soften_edges,
+)
 from kernels.raster import Canvas, draw_coloured, draw_textured, raster_attributes
 from kernels.warp import compose, dense_map, invert_grid
 
@@ -58,6 +65,7 @@ def _pixels() -> None:
     invert_grid(grid, grid.copy(), 8.0)
     dense_map(grid, positions, 8)
     blend_map(positions, attributes[..., :3].copy(), canvas.depth, 0, 0)
+    soften_edges(frame, attributes[..., :3].copy(), canvas.depth, 0, 0)
     keep_inside(positions, 2.0, 4)
     compose(np.zeros((16, 16, 4), np.uint8), frame.copy(), frame)
     fill_window(canvas.pixels, frame, 0, 0, 2, 2)
