@@ -122,12 +122,21 @@ function attach(mine, stream) {
   if (call !== mine || video.srcObject === stream) return;
   video.srcObject = stream;
   meter.start();
-  video.requestVideoFrameCallback(() => {
+  firstFrame(() => {
     if (call !== mine) return;
     clearTimeout(patience);
     setState("live");
   });
-  video.play().catch(() => setSound(false)); // a browser that forbids sound still shows the face
+  video.play().catch((error) => {
+    if (error.name !== "NotAllowedError") return; // stopped meanwhile
+    setSound(false); // a browser that forbids sound still shows the face
+    video.play();
+  });
+}
+
+function firstFrame(seen) {
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(seen);
+  else video.addEventListener("loadeddata", seen, { once: true });
 }
 
 function fail(error) {

@@ -15,13 +15,12 @@ export class FrameMeter {
     this.video = video;
     this.shown = []; // times of the frames shown in the last ten seconds
     this.running = false;
-    this.dropped = 0;
   }
 
   start() {
     this.shown = [];
-    this.running = true;
-    this.video.requestVideoFrameCallback(this.#tick);
+    this.running = Boolean(this.video.requestVideoFrameCallback);
+    if (this.running) this.video.requestVideoFrameCallback(this.#tick);
   }
 
   stop() { this.running = false; }
@@ -65,6 +64,7 @@ export async function browserStats(pc, before) {
       decodeMs: decoded > 0 ? (1000 * (entry.totalDecodeTime - (last?.decodeTime ?? 0))) / decoded : last?.decodeMs,
       playout: entry.estimatedPlayoutTimestamp,
       dropped: entry.framesDropped,
+      fps: entry.framesPerSecond,
       size: entry.frameWidth ? `${entry.frameWidth} × ${entry.frameHeight}` : null,
     };
   }
@@ -124,7 +124,7 @@ export class StatsPanel {
 
   /** `server` is the answer of /api/stats (or null), `browser` that of browserStats. */
   show(server, browser) {
-    const fps = this.meter.fps();
+    const fps = this.meter.running ? this.meter.fps() : browser.video?.fps ?? 0;
     element("live-fps").textContent = fps ? `${fps.toFixed(1)} fps` : "–";
     element("head-fps").textContent = fps ? `${fps.toFixed(1)} fps` : "–";
     element("live-rtt").textContent = ms(browser.rtt, 1);

@@ -148,6 +148,21 @@ def test_sample_voice_speaks_with_sound_on(server: Server, open_page: Pages) -> 
     assert opened.errors == []
 
 
+def test_a_photo_without_a_face_is_refused_in_words(server: Server, open_page: Pages) -> None:
+    from PIL import Image
+
+    wall = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(90, 110, (300, 300, 3), np.uint8)).save(wall, "PNG")
+    opened = open_page(server.url)
+    opened.page.set_input_files(
+        "#upload", {"name": "wall.png", "mimeType": "image/png", "buffer": wall.getvalue()}
+    )
+    opened.page.wait_for_selector("#upload-error:visible", timeout=30_000)
+    assert "face" in opened.page.inner_text("#upload-error")
+    OUT.mkdir(parents=True, exist_ok=True)
+    opened.page.screenshot(path=OUT / "no_face.png")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1360, 1000), ("phone", 390, 844)])
 def test_page_fits_its_window(

@@ -94,6 +94,29 @@ def test_files_without_a_usable_face_are_refused_in_words(server: Server, open_p
     assert opened.page.locator("#portraits label").count() == before
 
 
+_DROP = """async url => {
+  const data = await (await fetch(url)).blob();
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([data], "Someone New.jpg", { type: "image/jpeg" }));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+    document.body.dispatchEvent(new DragEvent(kind, options));
+  }
+}"""
+
+
+def test_a_dropped_photo_becomes_the_chosen_portrait(server: Server, open_page: Pages) -> None:
+    opened = open_page(server.url)
+    opened.page.evaluate(_DROP, "api/portraits/character/image")
+    opened.until("document.querySelector('input[name=portrait]:checked').value === 'someone-new'")
+    assert opened.page.locator("#drop").is_hidden()
+    assert opened.page.locator("#upload-error").is_hidden()
+    assert "Someone New" in opened.page.inner_text("#portraits")
+    start_session(opened)
+    opened.stop()
+    assert opened.errors == []
+
+
 def test_a_lost_server_is_noticed_and_the_page_offers_to_reconnect(serve: Serve, open_page: Pages) -> None:
     own = serve("--recipe", "tiny")
     opened = open_page(own.url)
