@@ -36,11 +36,7 @@ _NEARER_CM = 0.03  # the photo's pixels lie this much in front of the model's
 
 
 class MouthLayer:
-    """Draws the mouth interior; see :class:`~engine.animators.mesh.layers.Layer`.
-
-    ``draw`` takes ``part`` 0 for the interior (before the face) and 1 for the dark seam between
-    sealed lips (after the face), which a photo of an open mouth does not have.
-    """
+    """Draws the mouth interior; see :class:`~engine.animators.mesh.layers.Layer`."""
 
     @classmethod
     def prepare(cls, source: SourceGeometry) -> Arrays:
@@ -65,7 +61,6 @@ class MouthLayer:
             "rest_light": np.maximum(light[:, 3], 0.0),
             "direction": colours.direction,
             "dark": colours.dark,
-            "seam": colours.seam,
             "lips": np.ascontiguousarray(source.landmarks[INNER_LIPS], np.float32),
             **_photo_window(source),
         }
@@ -77,7 +72,7 @@ class MouthLayer:
         self._vertices, triangles = _interior(basis)
         self._socket, self._solid = triangles
         self._base, self._gloss, self._weight = real("base"), real("gloss"), real("weight")
-        self._direction, self._dark, self._seam = real("direction"), real("dark"), real("seam")
+        self._direction, self._dark = real("direction"), real("dark")
         self._rest_light, self._rest_lips = real("rest_light"), real("lips")
         self._photo = np.ascontiguousarray(arrays["photo"], np.uint8)
         self._uv = np.ascontiguousarray(real("pixels") - real("photo_origin"), np.float32)
@@ -88,14 +83,12 @@ class MouthLayer:
         self._seen = np.ascontiguousarray(solid[(self._weight[solid] > 0.0).any(1)])
 
     def draw(self, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
-        """Paint the interior (``part`` 0) or the seam (``part`` 1) into ``canvas``."""
+        """Paint the interior into ``canvas``; nothing at rest or behind closed lips."""
         lips = np.ascontiguousarray(frame.landmarks[INNER_LIPS], np.float32)
         gap = float((lips[1, :, 1] - lips[0, :, 1]).max())
         moved = float(np.abs(lips - self._rest_lips).max())
         presence = float(smoothstep(0.02, 0.4, np.float32(moved)))
-        if part == 1:
-            self._draw_seam(canvas, lips, gap, frame)
-        elif gap > _CLOSED_PX and presence > 0.0:
+        if gap > _CLOSED_PX and presence > 0.0:
             before = canvas.pixels.copy() if presence < 1.0 else None
             self._draw_interior(canvas, frame, lips)
             if before is not None:
@@ -137,25 +130,6 @@ class MouthLayer:
         rgba = np.ones((len(xyz), 4), np.float32)
         rgba[:, :3] = self._dark
         draw_coloured(canvas, xyz, _fan(len(outline)), rgba, test=False, write=False)
-
-    def _draw_seam(self, canvas: Canvas, lips: Float, gap: float, frame: FrameGeometry) -> None:
-        """A soft dark line where lips that were open in the photo now touch."""
-        strength = float(self._seam[3]) * float(smoothstep(0.12, 0.02, np.float32(gap / frame.pixels_per_cm)))
-        if strength < 0.02:
-            return
-        middle = lips.mean(0)
-        half = 0.055 * frame.pixels_per_cm
-        count = len(middle)
-        taper = np.sin(np.linspace(0, np.pi, count)).astype(np.float32) ** 0.5
-        xyz = np.zeros((3 * count, 3), np.float32)
-        rgba = np.zeros((3 * count, 4), np.float32)
-        for row, offset in enumerate((-1.0, 0.0, 1.0)):
-            part = slice(row * count, (row + 1) * count)
-            xyz[part, :2] = middle
-            xyz[part, 1] += offset * half * (0.4 + 0.6 * taper)
-            rgba[part, 3] = strength * taper if row == 1 else 0.0
-        rgba[:, :3] = self._seam[:3]
-        draw_coloured(canvas, xyz, _strip(count), rgba, test=False, write=False)
 
 
 def _picked(triangles: Int, rgba: Float) -> Int:
@@ -202,15 +176,3 @@ def _fan(count: int) -> Int:
     """Triangles from vertex 0 to a closed ring of ``count`` vertices behind it."""
     k = np.arange(count, dtype=np.int32)
     return np.ascontiguousarray(np.stack([np.zeros_like(k), 1 + k, 1 + (k + 1) % count], 1), np.int32)
-
-
-def _strip(count: int) -> Int:
-    """Triangles of a ribbon of three rows with ``count`` vertices each."""
-    k = np.arange(count - 1, dtype=np.int32)
-    rows = [
-        np.concatenate(
-            [np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)]
-        ) + row * count
-        for row in (0, 1)
-    ]  # fmt: skip
-    return np.ascontiguousarray(np.concatenate(rows), np.int32)

@@ -37,8 +37,6 @@ class MouthColours:
     socket: Float
     dark: Float
     """the throat"""
-    seam: Float
-    """[4] colour and strength of the line between sealed lips"""
     direction: Float
     """[3] unit vector to the light, camera space"""
 
@@ -57,8 +55,6 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
     red = np.array([1.0 + 0.55 * saturated, 1.0 - 0.32 * saturated, 1.0 - 0.26 * saturated])
     tongue = np.clip(level * 1.22 * (0.55 * flesh + 0.45) * red, 0, 235)
     gum = np.clip(level * 1.12 * (0.7 * flesh + 0.3) * red, 0, 225)
-    gap = float((points[INNER_LIPS[1], 1] - points[INNER_LIPS[0], 1]).max()) / source.pixels_per_cm
-    seam = np.append(lip * np.array([0.42, 0.32, 0.32]), 0.75 * float(smoothstep(0.04, 0.2, np.float32(gap))))
     return MouthColours(
         tooth=tooth.astype(np.float32),
         lip=lip.astype(np.float32),
@@ -66,7 +62,6 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
         gum=gum.astype(np.float32),
         socket=(gum * np.array([0.62, 0.52, 0.52])).astype(np.float32),
         dark=(lip * np.array([0.20, 0.11, 0.11])).astype(np.float32),
-        seam=seam.astype(np.float32),
         direction=_light_direction(image, points),
     )
 
