@@ -77,11 +77,15 @@ def save_avatar(path: str | Path, avatar: Avatar) -> None:
     """Write ``avatar`` to ``path``, replacing a file that is there.
 
     Raises:
-        AvatarError: the folder does not exist or cannot be written; nothing is left behind.
+        AvatarError: the folder does not exist or cannot be written, or a layer is no plain array;
+            nothing is left behind.
     """
     path = Path(path)
     arrays = _portrait_arrays(avatar.portrait)
     arrays |= {f"layers.{name}": value for name, value in avatar.layers.items()}
+    odd = [name for name, value in arrays.items() if value.dtype.kind not in "biuf"]
+    if odd:
+        raise AvatarError(f"{', '.join(odd)} cannot be stored in an avatar: give arrays of numbers")
     # safetensors writes memory as it lies, so strides must be plain.
     arrays = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
     header = {
