@@ -93,15 +93,23 @@ def premultiplied(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.
     ratio = crop.astype(np.float32) / np.maximum(background, 1)
     least = 1.0 - ratio.min(-1)
     alpha = np.where(matte > 0.004, np.maximum(matte, least), 0.0)
-    # The outermost rows of a photo are often a frame: never carry them along with the person.
-    rim = np.ones(matte.shape, bool)
-    rim[3:-3, 3:-3] = False
-    alpha[rim & (matte < 0.5)] = 0.0
-    changed = ~rim & (np.abs(crop.astype(np.int16) - background).max(-1) > 2) & (alpha == 0.0)
+    changed = (np.abs(crop.astype(np.int16) - background).max(-1) > 2) & (alpha == 0.0)
     alpha = np.ceil(np.where(changed, np.maximum(least, 0.004), alpha) * 255.0) / 255.0
     person = crop - (1.0 - alpha[..., None]) * background
     rgba = np.concatenate([person, 255.0 * alpha[..., None]], -1)
     return np.asarray(np.clip(np.round(rgba), 0, 255), np.uint8)
+
+
+def keep_rim(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.uint8]) -> None:
+    """The outermost rows of a photo are often a frame: they stay where they are, in place.
+
+    Changes ``matte`` to 0 and ``background`` to the photo there, wherever the person is not.
+    """
+    rim = np.ones(matte.shape, bool)
+    rim[3:-3, 3:-3] = False
+    rim &= matte < 0.5
+    matte[rim] = 0.0
+    background[rim] = crop[rim]
 
 
 def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> MeshIdentity:
@@ -117,12 +125,14 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
     carried = source.visible & ~regions.mouth & ~regions.eyes & (source.normals[:, 2] > 0.2)
     carried[basis.part("ear")] = False
     grid = prepare_grid(source, camera, carried, alpha)
-    background = fill_background(source.crop, source.matte)
+    background = np.array(fill_background(source.crop, source.matte), np.uint8)
+    matte = source.matte.copy()
+    keep_rim(source.crop, matte, background)
     lid, lash = lid_paint(source)
     return MeshIdentity(
         crop=source.crop,
-        person=premultiplied(source.crop, source.matte, background),
-        background=np.ascontiguousarray(background),
+        person=premultiplied(source.crop, matte, background),
+        background=background,
         rest=rest_motion(source.expression),
         expression=source.expression,
         neutral=source.neutral,
