@@ -49,7 +49,7 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
     skin = np.median([_patch(image, points[k]) for k in _SKIN], 0)
     tooth = _tooth_colour(source, image, skin)
     # Wet inner tissue: redder than the lips, brightness tied to theirs but never black.
-    level = float(np.clip(lip.mean(), 75.0, 165.0))
+    level = float(np.clip(lip.mean(), 75.0, 0.66 * float(tooth.mean())))
     flesh = lip / max(float(lip.mean()), 1.0)
     saturated = float(np.clip(max(_saturation(lip), 1.6 * _saturation(skin)), 0.0, 0.6))
     red = np.array([1.0 + 0.55 * saturated, 1.0 - 0.32 * saturated, 1.0 - 0.26 * saturated])
