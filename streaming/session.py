@@ -97,6 +97,7 @@ class Session:
             self.metrics,
         )
         self._worker.add(lane)
+        self._worker.wake()
         self._task = asyncio.create_task(self._run(self._pacer), name=f"session {self.name}")
 
     async def close(self, error: BaseException | None = None) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from engine.errors import StreamError
-from engine.pipeline import Pipeline
+from engine.pipeline import Pipeline, PipelineState
 from engine.types import AudioChunk, FrameChunk, PixelFormat
 from kernels.i420 import rgb_to_i420
 from streaming.channel import AudioBlock, AudioChannel, FrameChannel, Picture
@@ -55,7 +55,8 @@ class Lane:
         self._time = time
         self._delay_ns = delay_ns
         self._metrics = metrics
-        self._state = pipeline.init_state(1, options.cond)
+        # Made by the first step: it takes a while, and this runs on the event loop.
+        self._state: PipelineState | None = None
         self._next_sample: int | None = None
         # The median of the last steps: one hiccup must not keep a session from drawing.
         self._costs: deque[float] = deque([0.0] * 9, maxlen=9)
@@ -66,18 +67,25 @@ class Lane:
 
     def urgency(self) -> int | None:
         """When the frame that the next block yields must be ready; None if there is nothing to do."""
-        block = None if self.inbox.closed else self.inbox.peek()
+        if self.inbox.closed:
+            return None
+        if self._state is None:
+            return 0
+        block = self.inbox.peek()
         return None if block is None else self.due_ns(block.frame - self._pipeline.lookahead_frames)
 
     def step(self, clock: Clock) -> None:
-        """Take one block through the engine. Raises whatever a stage raises."""
+        """Take one block through the engine (the first time: get ready). Raises whatever a stage raises."""
+        if self._state is None:
+            self._restart()
+            return
         block = self.inbox.get()
         if block is None:
             return
         due = self.due_ns(block.frame - self._pipeline.lookahead_frames)
         render = clock.now_ns() + int(statistics.median(self._costs) * MS) <= due
         began = time.perf_counter_ns()
-        frames = self._run(block, render)
+        frames = self._run(block, self._state, render)
         pictures = [self._picture(frames, i) for i in range(frames.data.shape[1])]
         cost = (time.perf_counter_ns() - began) / 1e6
         if pictures:
@@ -96,11 +104,16 @@ class Lane:
         self.inbox.close(error)
         self.outbox.close(error)
 
-    def _run(self, block: AudioBlock, render: bool) -> FrameChunk:
+    def _restart(self) -> PipelineState:
+        state = self._pipeline.init_state(1, self._options.cond)
+        self._pipeline.set_tier(state, self._governor.tier)
+        self._state = state
+        return state
+
+    def _run(self, block: AudioBlock, state: PipelineState, render: bool) -> FrameChunk:
         if self._next_sample is not None and block.t0 != self._next_sample:
             self._metrics.count("restarts")
-            self._state = self._pipeline.init_state(1, self._options.cond)
-            self._pipeline.set_tier(self._state, self._governor.tier)
+            state = self._restart()
         self._next_sample = block.t0 + block.samples.size
         chunk = AudioChunk(
             block.t0, torch.from_numpy(block.samples)[None], controls=torch.tensor([block.controls])
@@ -114,7 +127,7 @@ class Lane:
             mark = now
 
         with torch.inference_mode():
-            return self._pipeline.step(chunk, self._state, render=render, probe=probe)
+            return self._pipeline.step(chunk, state, render=render, probe=probe)
 
     def _picture(self, frames: FrameChunk, index: int) -> Picture:
         began = time.perf_counter_ns()
@@ -130,7 +143,7 @@ class Lane:
 
     def _govern(self, now_ns: int, cost_ms: float, missed: bool) -> None:
         tier = self._governor.update(now_ns, cost_ms, missed)
-        if tier != self._metrics.tier:
+        if tier != self._metrics.tier and self._state is not None:
             self._pipeline.set_tier(self._state, tier)
             self._metrics.tier = tier
             self._metrics.count("tier_changes")
