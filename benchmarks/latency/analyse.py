@@ -19,10 +19,12 @@ from benchmarks.latency.marks import GUARD, find_marks, match_marks
 from benchmarks.latency.microphone import RATE, Utterances
 from engine.types import SAMPLE_RATE
 
-__all__ = ["ContextClock", "Measured", "Observation", "Summary", "analyse", "summarise"]
+__all__ = ["SETTLE_S", "ContextClock", "Measured", "Observation", "Summary", "analyse", "summarise"]
 
 Floats = NDArray[np.float64]
 _FRAME_S = 0.04
+SETTLE_S = 4.0
+"""Seconds after the first frame in which jitter buffers and lip sync settle: not steady state."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Measured:
     frame_at: Floats
     frame_latency: Floats
     """First owned sample at the microphone -> frame on the screen, of every frame."""
+    mark_at: Floats
     mark_latency: Floats
     """The same of single marked samples, nothing interpolated."""
     av_at: Floats
@@ -90,6 +93,16 @@ class Measured:
     unreadable: int
     fps: float
     first_frame_ms: float
+
+    def steady(self) -> dict[str, Floats]:
+        """The series by name, without the first :data:`SETTLE_S` seconds; onsets are all kept."""
+        return {
+            "end_to_end_ms": self.frame_latency[self.frame_at >= SETTLE_S],
+            "marked_samples_ms": self.mark_latency[self.mark_at >= SETTLE_S],
+            "silence_to_speech_ms": self.onset_latency,
+            "av_offset_ms": self.av_offset[self.av_at >= SETTLE_S],
+            "av_offset_browser_ms": self.playout_offset[self.playout_at >= SETTLE_S],
+        }
 
 
 class ContextClock:
@@ -161,6 +174,7 @@ def analyse(seen: Observation, said: Utterances) -> Measured:
     return Measured(
         frame_at=(screen - first) / 1000,
         frame_latency=screen - entered(spoken),
+        mark_at=(display[back] - first) / 1000,
         mark_latency=display[back] + within[back] - entered(said.marks[sent]),
         av_at=(av_at - first) / 1000,
         av_offset=av,

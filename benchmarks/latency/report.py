@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.latency.analyse import Summary
+from benchmarks.latency.analyse import SETTLE_S, Summary
 from benchmarks.latency.engine_only import EngineRun
 from benchmarks.latency.result import BenchmarkRun, BudgetRun
 from benchmarks.latency.svg import Line, histogram, timeline
@@ -105,6 +105,7 @@ def _budget_section(run: BudgetRun) -> str:
             "offset", "ms", [Line(-20, ""), Line(20, "±20 ms")]))
     )  # fmt: skip
     shown = (
+        f"Without the first {SETTLE_S:g} s, in which buffers and lip sync settle (the plots show them). "
         f"{m.shown} frames shown, {m.missing} missing, {m.repeated} repeated, {m.unreadable} unreadable. "
         f"First call after the start of the server: first frame after {run.cold_call_ms:.0f} ms; "
         f"the server answered after {run.server_ready_s:.1f} s."

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.latency.analyse import Measured, Summary, summarise
+from benchmarks.latency.analyse import SETTLE_S, Measured, Summary, summarise
 from benchmarks.latency.engine_only import EngineRun
 from benchmarks.latency.process import ResourceLog
 
@@ -43,17 +43,9 @@ class BudgetRun:
         return self.measured is not None
 
     def summaries(self) -> dict[str, Summary]:
-        """Of every series, in ms."""
-        if self.measured is None:
-            return {}
-        m = self.measured
-        return {
-            "end_to_end_ms": summarise(m.frame_latency),
-            "marked_samples_ms": summarise(m.mark_latency),
-            "silence_to_speech_ms": summarise(m.onset_latency),
-            "av_offset_ms": summarise(m.av_offset),
-            "av_offset_browser_ms": summarise(m.playout_offset),
-        }
+        """Of every series in steady state, in ms."""
+        series = {} if self.measured is None else self.measured.steady()
+        return {name: summarise(values) for name, values in series.items()}
 
 
 @dataclass(frozen=True)
@@ -156,6 +148,7 @@ def json_record(run: BenchmarkRun) -> dict[str, Any]:
         "benchmark": "latency",
         "recipe": run.recipe,
         "seconds": run.seconds,
+        "settle_s": SETTLE_S,
         "machine": run.machine,
         "engine": None if run.engine is None else run.engine.as_dict(),
         "budgets": [_budget_record(b) for b in run.budgets],

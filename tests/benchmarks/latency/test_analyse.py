@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.latency.analyse import ContextClock, Observation, analyse, summarise
+from benchmarks.latency.analyse import SETTLE_S, ContextClock, Observation, analyse, summarise
 from benchmarks.latency.marks import GUARD, MARK_SECONDS
 from benchmarks.latency.microphone import RATE, Utterances, build_microphone
 
@@ -106,6 +106,12 @@ def test_onset_is_shown_by_its_owning_frame() -> None:
     # The onset lies somewhere in its frame: up to one frame less than the latency of the frame's start.
     assert found.onset_latency.size == 2
     assert np.all((found.onset_latency > 159.0) & (found.onset_latency < 201.0))
+
+
+def test_steady_state_leaves_out_the_first_seconds() -> None:
+    found = analyse(observe(200.0, 0.0, set()), SAID)
+    assert found.frame_latency.size - found.steady()["end_to_end_ms"].size == round(SETTLE_S * 25)
+    assert found.steady()["silence_to_speech_ms"].size == found.onset_latency.size
 
 
 def test_without_marks_there_is_no_number() -> None:
