@@ -103,11 +103,15 @@ def mark_basis() -> MarkBasis:
     shut = sum(basis.expression[EXPRESSION_NAMES.index(n)] for n in ("eyeBlinkLeft", "eyeBlinkRight"))
     height = basis.at_landmarks(np.stack([basis.mean, basis.mean + shut]))[..., 1].astype(float)
     wide, closed = np.maximum(height[:, pairs[0]] - height[:, pairs[1]], 0.0)
-    at = basis.at_landmarks
+
+    def at(values: Float) -> Double:
+        # Plain strides: every later product would copy otherwise.
+        return np.ascontiguousarray(basis.at_landmarks(values), np.float64)
+
     return MarkBasis(
-        mean=at(basis.mean).astype(float),
-        identity=at(basis.identity).astype(float),
-        expression=at(basis.expression[free]).astype(float),
+        mean=at(basis.mean),
+        identity=at(basis.identity),
+        expression=at(basis.expression[free]),
         free=np.array(free),
         weight=basis.landmark_weight.astype(float),
         upper=pairs[0],
