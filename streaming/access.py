@@ -58,12 +58,12 @@ def _refuse(status: int, text: str) -> web.Response:
     return web.json_response({"error": text}, status=status, headers=headers)
 
 
-def access_middleware(token: str | None) -> Middleware:
+def access_middleware(token: str | None, allow_origins: tuple[str, ...] = ()) -> Middleware:
     """Checks every request but ``/healthz``.
 
     * Without a token the server is for this machine only: the Host must be a loopback name, or a page
       elsewhere could reach it by pointing its own name here (DNS rebinding).
-    * A request from a web page must come from this server's own page.
+    * A request from a web page must come from this server's own page, or one of ``allow_origins``.
     * With a token: ``Authorization: Bearer``, the cookie set by ``/?token=``, or that parameter itself.
     """
 
@@ -76,16 +76,33 @@ def access_middleware(token: str | None) -> Middleware:
                 403, "this server answers only to localhost; start it with --token to serve others"
             )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return _refuse(403, f"requests from pages of {origin} are not allowed")
+        if origin is not None and origin not in allow_origins and urlsplit(origin).netloc != request.host:
+            return _refuse(
+                403, f"pages of {origin} may not call; start with --allow-origin {origin} to let them"
+            )
+        if origin in allow_origins and "Access-Control-Request-Method" in request.headers:
+            # A browser's question before the call; it carries no token.
+            return web.Response(status=204, headers=_cors(origin or ""))
         if token is not None and not _has_token(request, token):
             return _refuse(401, "a token is needed: open /?token=TOKEN, or send Authorization: Bearer TOKEN")
         response = await handler(request)
         if token is not None and request.path == "/" and "token" in request.query:
             response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+        if origin in allow_origins and not response.prepared:
+            response.headers.update(_cors(origin or ""))
         return response
 
     return check
+
+
+def _cors(origin: str) -> dict[str, str]:
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+        "Access-Control-Expose-Headers": "Location",
+        "Vary": "Origin",
+    }
 
 
 def _has_token(request: web.Request, token: str) -> bool:

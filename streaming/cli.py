@@ -122,6 +122,9 @@ def _add_serve(commands: Any) -> None:
     command.add_argument(
         "--ice-server", action="append", default=[], metavar="URL", help="STUN or TURN server"
     )
+    command.add_argument(
+        "--allow-origin", action="append", default=[], metavar="URL", help="web pages elsewhere that may call"
+    )
     _add_engine(command)
     command.set_defaults(run=_serve)
 
@@ -182,7 +185,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise ConfigError("--play and --mic are two voices for one session; give one of them")
     if args.max_sessions < 1:
         raise ConfigError(f"--max-sessions must be at least 1, got {args.max_sessions}")
-    server = ServerOptions(args.host, args.port, args.token, tuple(args.ice_server))
+    server = ServerOptions(args.host, args.port, args.token, tuple(args.ice_server), tuple(args.allow_origin))
     hub = HubOptions(args.recipe, args.portrait, args.budget_ms, args.seed, args.max_sessions, args.framing)
     local = LocalOptions(args.play, args.mic, args.record)
     return _run_loop(_serve_forever(hub, server, local))
@@ -240,7 +243,7 @@ def _render(args: argparse.Namespace) -> int:
     from streaming.render import render_file
 
     pipeline = build(args.recipe)
-    face = load_face(pipeline, _existing(args.photo), args.face, args.framing, longest=None)
+    face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
     cond = make_cond(face.identity, args.seed)
     with tqdm(unit="frame", desc=args.out.name) as bar:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ConfigError
 
-__all__ = ["FRAMINGS", "Compose", "Framing", "full_frame"]
+__all__ = ["FRAMINGS", "LIVE_PIXELS", "Compose", "Framing", "full_frame"]
 
 Framing = Literal["crop", "full"]
 FRAMINGS: tuple[Framing, ...] = ("crop", "full")
@@ -19,12 +20,16 @@ Compose = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """An animated crop, uint8 [512, 512, 3], to the picture that is sent, uint8 [H, W, 3], H and W even."""
 
 
-def full_frame(portrait: Any, longest: int | None = 1280) -> Compose:
+LIVE_PIXELS = 1280 * 720
+"""The most that H.264 level 3.1 allows, which browsers accept from WebRTC."""
+
+
+def full_frame(portrait: Any, pixels: int | None = LIVE_PIXELS) -> Compose:
     """Paste animated crops of ``portrait`` back into its picture.
 
     Args:
         portrait: an analysed :class:`engine.face.portrait.Portrait`.
-        longest: larger pictures are scaled down to this side, for live encoding; None keeps them.
+        pixels: larger pictures are scaled down to this area; None keeps them as they are.
 
     Raises:
         ConfigError: the picture is too small to send.
@@ -37,9 +42,9 @@ def full_frame(portrait: Any, longest: int | None = 1280) -> Compose:
     height, width = picture.shape[:2]
     if min(height, width) < 16:
         raise ConfigError(f"the picture is only {width}x{height} pixels; send the crop instead")
-    if longest is not None and max(height, width) > longest:
-        scale = longest / max(height, width)
-        size = (round(width * scale), round(height * scale))
+    if pixels is not None and height * width > pixels:
+        scale = math.sqrt(pixels / (height * width))
+        size = (math.floor(width * scale), math.floor(height * scale))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         factors = np.array([width / size[0], height / size[1]])
         # Pixel centres: x_full = (x_small + 0.5) * factor - 0.5.

@@ -18,7 +18,7 @@ from engine.config import asset_path
 from engine.errors import ConfigError, InputError
 from engine.pipeline import Pipeline
 from engine.recipes import prepare_identity, restore_identity
-from streaming.framing import Compose, full_frame
+from streaming.framing import LIVE_PIXELS, Compose, full_frame
 
 __all__ = ["BUNDLED", "Face", "Portrait", "PortraitStore", "load_face", "load_identity"]
 
@@ -44,14 +44,14 @@ def load_face(
     path: Path,
     face: int | None = None,
     framing: str = "crop",
-    longest: int | None = 1280,
+    pixels: int | None = LIVE_PIXELS,
 ) -> Face:
     """The face in ``path`` (a photo or an .avatar), prepared for the pipeline's animator.
 
     Args:
         face: which one, where there are several.
         framing: "crop" or "full".
-        longest: see :func:`streaming.framing.full_frame`.
+        pixels: see :func:`streaming.framing.full_frame`.
 
     Raises:
         InputError: not an image, no face, several faces, a damaged package; the message says what to do.
@@ -67,12 +67,12 @@ def load_face(
         avatar = load_avatar(path)
         portrait = avatar.portrait
         identity = restore_identity(pipeline, avatar.info.animator, avatar.layers)
-        return Face(identity, full_frame(portrait, longest) if framing == "full" else None)
+        return Face(identity, full_frame(portrait, pixels) if framing == "full" else None)
     from engine.face.portrait import analyse_portrait
 
     portrait = analyse_portrait(load_image(path), face)
     identity = prepare_identity(pipeline, portrait)
-    return Face(identity, full_frame(portrait, longest) if framing == "full" else None)
+    return Face(identity, full_frame(portrait, pixels) if framing == "full" else None)
 
 
 def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> Any:

@@ -52,6 +52,8 @@ class ServerOptions:
     port: int = 8080
     token: str | None = None
     ice_servers: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    """Pages of other servers that may call this one, as "https://player.example"."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
@@ -67,7 +69,7 @@ def create_app(hub: Hub, options: ServerOptions) -> web.Application:
     """The application; ``hub`` must have been started. Closing the application ends all connections."""
     app = web.Application(
         client_max_size=MAX_UPLOAD + 64 * 1024,
-        middlewares=[errors_middleware, access_middleware(options.token)],
+        middlewares=[errors_middleware, access_middleware(options.token, options.allow_origins)],
     )
     app[HUB], app[PEERS], app[_OPTIONS] = hub, {}, options
     app.on_shutdown.append(_close_peers)
@@ -137,7 +139,7 @@ async def _sdp_exchange(request: web.Request, *, watch: bool, speak: bool) -> we
     query = request.query
     session = await request.app[HUB].find_or_create(query.get("session", LIVE), query.get("portrait"))
     answer, peer = await _connect(request, session, sdp, watch=watch, speak=speak, codec=query.get("codec"))
-    headers = {"Location": f"{request.path}/{peer.id}", "Access-Control-Expose-Headers": "Location"}
+    headers = {"Location": f"{request.path}/{peer.id}"}
     return web.Response(text=answer, status=201, content_type="application/sdp", headers=headers)
 
 

@@ -319,6 +319,19 @@ async def test_only_this_machine_and_its_own_page_may_ask_without_a_token() -> N
         assert (await get("/healthz", headers={"Host": "evil.example"})).status == 200
 
 
+async def test_pages_elsewhere_may_call_when_they_are_named() -> None:
+    page = "https://player.example"
+    async with served(server=ServerOptions(token="secret", allow_origins=(page,))) as (_, client):
+        question = {"Origin": page, "Access-Control-Request-Method": "POST"}
+        asked = await client.options("/whep", headers=question)
+        assert (asked.status, asked.headers["Access-Control-Allow-Origin"]) == (204, page)
+        assert (await client.get("/api/voices", headers={"Origin": page})).status == 401
+        allowed = await client.get("/api/voices", headers={"Origin": page, "Authorization": "Bearer secret"})
+        assert (allowed.status, allowed.headers["Access-Control-Allow-Origin"]) == (200, page)
+        other = {"Origin": "https://evil.example", "Authorization": "Bearer secret"}
+        assert (await client.get("/api/voices", headers=other)).status == 403
+
+
 async def test_a_token_opens_by_header_query_or_cookie() -> None:
     async with served(server=ServerOptions(token="secret")) as (_, client):
         refused = await client.get("/api/voices")
