@@ -96,7 +96,7 @@ class _Eye:
     rest_shadow: Float
     """[117] light under the upper lid in the photo"""
     pull: Float
-    """[117] how much each grid point shifts with the gaze where the iris is not reliable"""
+    """[117] how much each grid point of the photo's eye shifts with the gaze"""
     glint_offset: Float
     """[2] from the iris centre to the catch-light, px"""
     radius: float
@@ -136,13 +136,13 @@ class EyeLayer:
         # The photo holds the shadow its own lids cast: only the change is drawn.
         change = _lid_shadow(grid[:, :2], lid) / eye.rest_shadow
         shade = _warm(np.clip(change, 0.55, 1.15))
-        # Share of the untouched photo: all of it for a still gaze, nothing beyond a few pixels.
-        photo = 1.0 if not eye.reliable else 1.0 - float(smoothstep(0.5, 2.5, np.float32(turn)))
+        # Share of the photo's own eye: all of it for a still gaze, nothing beyond a few pixels.
+        photo = 1.0 if not eye.reliable else 1.0 - float(smoothstep(1.0, 3.5, np.float32(turn)))
         if photo < 1.0:
             _draw(canvas, grid, _GRID_TRIANGLES, eye.white, eye.grid_uv, presence, shade)
             _draw_iris(canvas, frame, eye, _turn(pitch, yaw), lid, presence)
         if photo > 0.0:
-            at = grid if eye.reliable else _shifted(eye, frame, grid, pitch, yaw)
+            at = _shifted(eye, frame, grid, pitch, yaw)
             _draw(canvas, at, _GRID_TRIANGLES, eye.photo, eye.grid_uv, photo * presence, shade)
 
 
@@ -208,12 +208,21 @@ def _warm(light: Float) -> Float:
 
 
 def _shifted(eye: _Eye, frame: FrameGeometry, grid: Float, pitch: float, yaw: float) -> Float:
-    """The eye's own pixels moved a little towards the gaze, strongest where the iris should be."""
-    limit = 0.28 * eye.radius
-    reach = 0.6 * _DISC_CM * frame.pixels_per_cm
-    move = np.tanh(np.array([yaw, -pitch]) * reach / limit) * limit
+    """The eye's own pixels moved with the gaze, strongest where the iris is, still at the lids.
+
+    As far as the iris turns while the photo fades into its parts (so that both show the same), but
+    only a little where the iris is not reliable.
+    """
+    if eye.reliable:
+        centre = eye.disc[:1] - eye.centre
+        ends = frame.place(np.concatenate([centre, centre @ _turn(pitch, yaw).T]) + eye.centre)
+        move = ends[1, :2] - ends[0, :2]
+    else:
+        limit = 0.28 * eye.radius
+        reach = 0.6 * _DISC_CM * frame.pixels_per_cm
+        move = np.tanh(np.array([yaw, -pitch], np.float32) * reach / limit) * limit
     out = grid.copy()
-    out[:, :2] += eye.pull[:, None] * move.astype(np.float32)
+    out[:, :2] += eye.pull[:, None] * move
     return out
 
 
@@ -243,7 +252,7 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
     disc_pixels = _disc_points(fit)
     centre, ball = _eyeball(source, fit, part)
     quad_pixels = fit.region_grid(2, 2)[[0, 1, 3, 2]]
-    off = np.hypot(*(grid_pixels - fit.iris).T) / max(fit.radius, 1.0)
+    off = np.asarray(np.hypot(*(grid_pixels - fit.iris).T) / max(fit.radius, 1.0), np.float32)
     shown = textures["glint"][..., 3]
     numbers = [float(fit.reliable), float(shown.any()), fit.radius, fit.width, *_glint_offset(fit, shown)]
     return {
@@ -258,7 +267,7 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
         "quad_uv": fit.texel(quad_pixels),
         "centre": centre,
         "lid": np.ascontiguousarray(source.landmarks[LIDS[part]], np.float32),
-        "pull": np.exp(-((off / 2.0) ** 2)).astype(np.float32),
+        "pull": 1.0 - smoothstep(0.9, 2.3, off),
     }
 
 

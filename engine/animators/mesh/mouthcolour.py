@@ -95,6 +95,7 @@ def _tooth_colour(source: SourceGeometry, image: Float, skin: Float) -> Float:
     skin_tint = skin / max(float(skin.mean()), 1.0)
     # Teeth are ivory, with some of the cast that the light gives to eyes and skin.
     tone = 0.25 * tint + 0.25 * skin_tint + 0.50 * np.array([1.02, 1.0, 0.94])
+    tone = np.maximum(tone, 0.80 * tone.max())
     bright = float(np.percentile([_patch(image, source.landmarks[k]).mean() for k in _SKIN], 80))
     level = float(np.clip(max(1.12 * float(white.mean()), 1.16 * bright), 70.0, 236.0))
     guess = level * tone / tone.max()

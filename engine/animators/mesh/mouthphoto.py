@@ -18,7 +18,7 @@ __all__ = ["PhotoMouth", "photo_mouth"]
 Float = NDArray[np.float32]
 
 _MIN_GAP_PX = 3.0
-_MIN_GAP_CM = 0.22
+_MIN_GAP_CM = 0.32
 _MAX_SHIFT_CM = 0.4
 _LIP_MIDDLES = (0, 37, 267, 17, 84, 314, 72, 302, 85, 315)  # on the red of both lips
 
@@ -40,7 +40,7 @@ def photo_mouth(source: SourceGeometry, vertices: NDArray[np.int32], upper: Floa
 
     A vertex takes its colour from the photo if it faces the camera, lies well inside the inner-lip
     contour, nothing else of the interior hides it and it belongs to the same row of teeth. Lips
-    less than about 2 mm apart show nothing worth keeping.
+    less than about 3 mm apart show nothing worth keeping.
     """
     lips = source.landmarks[INNER_LIPS]
     gap = float((lips[1, :, 1] - lips[0, :, 1]).max())
