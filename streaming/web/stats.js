@@ -15,22 +15,26 @@ export class FrameMeter {
     this.video = video;
     this.shown = []; // times of the frames shown in the last ten seconds
     this.running = false;
+    this.waiting = 0;
   }
 
   start() {
+    this.stop();
     this.shown = [];
     this.running = Boolean(this.video.requestVideoFrameCallback);
-    if (this.running) this.video.requestVideoFrameCallback(this.#tick);
+    if (this.running) this.waiting = this.video.requestVideoFrameCallback(this.#tick);
   }
 
-  stop() { this.running = false; }
+  stop() {
+    if (this.running) this.video.cancelVideoFrameCallback(this.waiting);
+    this.running = false;
+  }
 
   #tick = (now, frame) => {
-    if (!this.running) return;
     const time = frame.expectedDisplayTime ?? now;
     this.shown.push(time);
     while (this.shown[0] < time - KEEP_FRAMES) this.shown.shift();
-    this.video.requestVideoFrameCallback(this.#tick);
+    this.waiting = this.video.requestVideoFrameCallback(this.#tick);
   };
 
   /** Frames per second over the last two seconds. */

@@ -135,6 +135,9 @@ def test_starting_again_and_again_leaves_nothing_behind(server: Server, open_pag
     opened = open_page(server.url)
     for _ in range(3):
         start_session(opened)
+        opened.page.wait_for_timeout(2500)
+        # Callbacks left over from the former call would count each frame twice.
+        assert 0.0 < float(opened.page.inner_text("#head-fps").split()[0]) < 30.0
         opened.stop()
         opened.page.wait_for_timeout(1200)  # the server takes one session only
     assert opened.errors == []
