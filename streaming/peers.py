@@ -26,6 +26,7 @@ from streaming.resample import ToMono48
 from streaming.rtc import OpusMonoEncoder, VideoEncoder, install_encoder, install_immediate_buffer
 from streaming.session import Session
 from streaming.sinks.webrtc import WebRtcSink
+from streaming.sources.live import LiveSource
 
 __all__ = ["Peer"]
 
@@ -58,6 +59,7 @@ class Peer:
         self._connection.on("connectionstatechange", self._on_state)
         self._connection.on("track", self._on_track)
         self._listen = False
+        self._live: LiveSource | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = False
         self._spawn(self._expect_connection())
@@ -118,6 +120,7 @@ class Peer:
                 task.cancel()
         if self.sink is not None:
             await self.session.remove_sink(self.sink)
+        await self._fall_silent()
         with contextlib.suppress(Exception):
             await self._connection.close()
         self._on_gone(self)
@@ -182,23 +185,27 @@ class Peer:
             self._spawn(self._hear(track))
 
     async def _hear(self, track: MediaStreamTrack) -> None:
-        """The peer's voice into the session, until its track ends."""
-        live = self.session.live_source(f"webrtc {self.id}")
+        """The peer's voice into the session, until its track ends or another voice takes over."""
+        live = self._live = self.session.live_source(f"webrtc {self.id}")
         convert: ToMono48 | None = None
         try:
             while True:
                 frame: Any = await track.recv()
-                if self.session.source is not live:
-                    await self.session.set_source(live)
                 if convert is None:
                     convert = ToMono48(frame.sample_rate, frame.layout.name, frame.format.name)
+                    await self.session.set_source(live)
+                elif self.session.source is not live:
+                    return
                 # Opus counts at 48 kHz; other codecs' stamps count their own samples.
                 index = int(frame.pts) * 48_000 // frame.sample_rate
                 live.push(convert.frame(frame), index)
         except (MediaStreamError, StreamError):
             # The peer has stopped to speak, or the session is ending and says why itself.
-            if self.session.source is live and not self.session.closed.is_set():
-                await self.session.silence()
+            await self._fall_silent()
+
+    async def _fall_silent(self) -> None:
+        if self.session.source is self._live and not self.session.closed.is_set():
+            await self.session.silence()
 
     async def _expect_connection(self) -> None:
         await asyncio.sleep(CONNECT_S)
