@@ -12,7 +12,7 @@ from streaming.framing import Compose
 __all__ = ["WEBRTC_MATRIX", "SessionOptions"]
 
 WEBRTC_MATRIX: Matrix = "bt601"
-"""What browsers assume for video without colour information, as VP8 is."""
+"""What browsers assume for VP8, which cannot carry colour information; our H.264 names it."""
 
 
 @dataclass(frozen=True)

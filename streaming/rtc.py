@@ -135,6 +135,9 @@ def _h264(width: int, height: int) -> Any:
     codec.gop_size = 3000
     codec.thread_count = 1
     codec.profile = "Baseline"
+    # Written into the stream (ITU-T H.273: 6 = BT.601, 1 = limited range): browsers take H.264 that
+    # says nothing for BT.709, and VP8, which cannot say anything, for BT.601.
+    codec.color_primaries, codec.color_trc, codec.colorspace, codec.color_range = 6, 6, 6, 1
     # Browsers take H.264 that says nothing for BT.709, VP8 for BT.601: say BT.601 (SMPTE 170M, limited).
     codec.colorspace = codec.color_primaries = codec.color_trc = 6
     codec.color_range = 1

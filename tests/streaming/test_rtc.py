@@ -59,6 +59,13 @@ def test_pictures_survive_and_no_frame_is_held_back(name: str) -> None:
     assert encoder.key_frames == 1
 
 
+def test_h264_says_which_colours_it_means() -> None:
+    payloads, _ = VideoEncoder("H264", Fraction(25)).encode(picture(0))
+    (frame,) = decode("H264", payloads, get_decoder(parameters("H264")))
+    tags = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+    assert tuple(map(int, tags)) == (6, 6, 6, 1)
+
+
 @pytest.mark.parametrize("name", ["VP8", "H264"])
 def test_a_requested_key_frame_starts_a_new_viewer(name: str) -> None:
     encoder = VideoEncoder(name, Fraction(25))
