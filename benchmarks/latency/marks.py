@@ -26,6 +26,7 @@ MARK_SECONDS = 0.03
 _LOW_HZ, _HIGH_HZ = 1200.0, 4200.0
 _THRESHOLD = 0.55
 _LEAST_RUN = 3
+_LARGEST_JUMP_S = 0.4
 
 Floats = NDArray[np.float64]
 GUARD = 80
@@ -108,26 +109,31 @@ def match_marks(sent: Floats, heard: Floats, tolerance: float = 0.02) -> list[tu
     Both are ascending times in seconds on clocks that differ by any constant; the delay may wander
     slowly, by less than ``tolerance`` between neighbouring marks, and may jump now and then.
     """
-    pairs = _best_run(sent, heard, tolerance)
-    if not pairs:
+    return _match(sent, heard, tolerance, None)
+
+
+def _match(sent: Floats, heard: Floats, tolerance: float, lag: float | None) -> list[tuple[int, int]]:
+    """As :func:`match_marks`; with ``lag``, only delays that a jump from it could lead to."""
+    pairs = _best_run(sent, heard, tolerance, lag)
+    if not pairs or (lag is not None and len(pairs) < _LEAST_RUN):
         return []
     # A jump (a starved sender) ends a run: what lies before and after it is matched by itself.
     (i0, j0), (i1, j1) = pairs[0], pairs[-1]
-    before = match_marks(sent[:i0], heard[:j0], tolerance) if j0 >= _LEAST_RUN else []
-    after = match_marks(sent[i1 + 1 :], heard[j1 + 1 :], tolerance) if heard.size - j1 > _LEAST_RUN else []
-    before = before if len(before) >= _LEAST_RUN else []
-    after = after if len(after) >= _LEAST_RUN else []
+    before = _match(sent[:i0], heard[:j0], tolerance, float(heard[j0] - sent[i0]))
+    after = _match(sent[i1 + 1 :], heard[j1 + 1 :], tolerance, float(heard[j1] - sent[i1]))
     return before + pairs + [(i + i1 + 1, j + j1 + 1) for i, j in after]
 
 
-def _best_run(sent: Floats, heard: Floats, tolerance: float) -> list[tuple[int, int]]:
+def _best_run(sent: Floats, heard: Floats, tolerance: float, lag: float | None) -> list[tuple[int, int]]:
     """The longest run of marks at a delay that only wanders."""
     if not sent.size or not heard.size:
         return []
     anchors = np.linspace(0, heard.size - 1, min(heard.size, 12)).astype(int)
     lags = (heard[anchors][:, None] - sent[None, :]).ravel()
-    seeds = sorted((_nearest(sent, heard - lag, tolerance) for lag in lags), key=len, reverse=True)
-    found = max((_follow(sent, heard, seed, tolerance) for seed in seeds[:40]), key=len)
+    if lag is not None:
+        lags = lags[np.abs(lags - lag) < _LARGEST_JUMP_S]
+    seeds = sorted((_nearest(sent, heard - at, tolerance) for at in lags), key=len, reverse=True)
+    found = max((_follow(sent, heard, seed, tolerance) for seed in seeds[:40]), key=len, default={})
     return sorted((i, j) for j, i in found.items())
 
 

@@ -103,3 +103,11 @@ def test_match_finds_both_sides_of_a_jump() -> None:
     sent = np.array(place_marks(0.0, 30.0, seed=8))
     heard = sent + np.where(sent < 12.0, 0.5, 0.75)
     assert match_marks(sent, heard) == [(i, i) for i in range(sent.size)]
+
+
+def test_marks_of_nobody_are_not_explained_by_far_delays() -> None:
+    sent = np.array(place_marks(0.0, 30.0, seed=9))
+    heard = np.sort(np.concatenate([sent[:30] + 0.3, 20.0 + np.array(place_marks(0.0, 10.0, seed=77))]))
+    pairs = match_marks(sent, heard)
+    assert pairs[:30] == [(i, i) for i in range(30)]
+    assert all(abs(heard[j] - sent[i] - 0.3) < 0.6 for i, j in pairs)
