@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from engine.config import asset_path
 from engine.errors import FaceError
-from engine.face.basis import load_basis
+from engine.face.basis import PARTS, load_basis
 from engine.face.crop import CROP_SIDE, crop_box, cut, face_width
-from engine.face.fitter import FaceFit, fit_face
 from engine.face.image import Picture, load_image
 from engine.face.models import model_status
 from engine.face.portrait import Portrait, analyse_portrait, check_turn
@@ -104,32 +104,57 @@ def test_no_face(value: int) -> None:
         analyse_portrait(Picture(np.full((300, 400, 3), value, np.uint8), source="plain.png"))
 
 
-@pytest.mark.parametrize(("degrees", "refused"), [(40, False), (55, False), (66, True), (-70, True)])
-def test_profile(degrees: float, refused: bool) -> None:
+BROWS = [70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276]
+LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146, 13, 14]
+
+
+def painted_head(degrees: float) -> Bytes:
+    """The mean head turned to the side, painted triangle by triangle from back to front."""
     basis = load_basis()
-    turn = Rotation.from_rotvec([0, np.radians(degrees), 0]).as_matrix().astype(np.float32)
-    truth = FaceFit(
-        identity=np.zeros(80, np.float32),
-        expression=np.zeros(64, np.float32),
-        rotation=turn,
-        translation=np.array([0, 0, -100], np.float32),
-        focal=1450.0,
-        centre=np.array([256, 256], np.float32),
-        gaze=np.zeros(2, np.float32),
-        correction=np.zeros_like(basis.mean),
-        error_percent=0.0,
-        spread_error_percent=0.0,
+    marks, middle = basis.at_landmarks(basis.mean), basis.mean[basis.triangles].mean(1)
+    colour = np.tile(np.array([0.9, 0.72, 0.62]), (len(middle), 1))
+    colour[np.isin(basis.triangle_part, [PARTS.index("eye_left"), PARTS.index("eye_right")])] = 1.0
+    colour[np.isin(basis.triangle_part, [PARTS.index("iris_left"), PARTS.index("iris_right")])] = (
+        0.2,
+        0.3,
+        0.5,
     )
-    points = np.zeros((478, 2), np.float32)
-    points[:468] = truth.project(basis.at_landmarks(basis.mean))[:, :2]
-    points[468:] = points[[33]]
-    fit = fit_face(points, 512)
+    colour[basis.triangle_part == PARTS.index("scalp")] = (0.25, 0.18, 0.12)
+    for numbers, paint in ((BROWS, (0.25, 0.17, 0.12)), (LIPS, (0.75, 0.4, 0.38))):
+        near = cKDTree(marks[numbers]).query(middle)[0] < 0.36
+        colour[near & (basis.triangle_part == 0)] = paint
+    turned = Rotation.from_rotvec([0, np.radians(degrees), 0]).apply(basis.mean)
+    corners = turned[basis.triangles]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
+    shade = colour * (0.25 + 0.75 * np.clip(normal @ [0.3, 0.4, 0.86], 0, 1))[:, None]
+    picture = np.full((512, 512, 3), 115, np.uint8)
+    flat = (
+        (np.stack([256 + 16 * corners[..., 0], 240 - 16 * corners[..., 1]], -1) * 16).round().astype(np.int32)
+    )
+    for f in np.argsort(corners[..., 2].mean(1)):
+        if normal[f, 2] > 0:
+            cv2.fillConvexPoly(picture, flat[f], (255 * shade[f]).tolist(), cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.0), np.uint8)
+
+
+@pytest.mark.parametrize("degrees", [0, 35, -45])
+def test_turned_head(degrees: float) -> None:
+    found = analyse_portrait(Picture(painted_head(degrees), source="side.png"))
+    assert np.degrees(found.fit.yaw) == pytest.approx(degrees, abs=8)
+
+
+@pytest.mark.parametrize("degrees", [72, -78])
+def test_profile(degrees: float) -> None:
+    with pytest.raises(FaceError, match=r"side.png is turned .* looks more to the camera|no face found"):
+        analyse_portrait(Picture(painted_head(degrees), source="side.png"))
+
+
+def test_turn_limit() -> None:
     picture = Picture(np.zeros((8, 8, 3), np.uint8), source="side.jpg")
-    if refused:
-        with pytest.raises(FaceError, match=r"side.jpg is turned .* looks more to the camera"):
-            check_turn(fit, picture)
-    else:
-        check_turn(fit, picture)
+    check_turn(np.radians(59), picture)
+    with pytest.raises(FaceError, match=r"side.jpg is turned 61 degrees"):
+        check_turn(np.radians(61), picture)
 
 
 def test_transparency_is_cropped_along(astronaut: Picture) -> None:
