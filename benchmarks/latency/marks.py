@@ -71,9 +71,9 @@ def find_marks(signal: NDArray[np.float32], rate: int) -> list[int]:
     mark = mark_waveform(rate)
     if signal.size < mark.size:
         return []
-    from scipy.signal import fftconvolve
+    from scipy.signal import oaconvolve
 
-    product = fftconvolve(signal.astype(np.float64), mark[::-1].astype(np.float64), "valid")
+    product = oaconvolve(signal.astype(np.float64), mark[::-1].astype(np.float64), "valid")
     power = np.concatenate([[0.0], np.cumsum(signal.astype(np.float64) ** 2)])
     energy = power[mark.size :] - power[: -mark.size]
     score = product / np.sqrt(np.maximum(energy, 1e-4 * mark.size) * float(mark @ mark))

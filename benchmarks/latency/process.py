@@ -122,7 +122,7 @@ class Server:
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self.log.splitlines() if line.strip()]
-        return lines[-1] if lines else "(it said nothing)"
+        return lines[-1].removeprefix("visavis: ") if lines else "(it said nothing)"
 
 
 @dataclass
