@@ -15,6 +15,7 @@ from engine.types import AudioChunk, Cond, PixelFormat
 from kernels.i420 import rgb_to_i420
 from streaming.framing import Compose
 from streaming.metrics import Histogram
+from streaming.threads import one_torch_thread
 
 __all__ = ["GUARD_MS", "Budget", "measure_compute", "plan_budget"]
 
@@ -94,6 +95,7 @@ def measure_compute(
     Of wall-clock and processor time the smaller counts: when another program holds the processor that
     is no need of the engine's, and a stage that uses several threads is done before their times add up.
     """
+    one_torch_thread()
     state = pipeline.init_state(1, cond.row(0))
     noise = np.random.default_rng(0)
     result = Histogram(frames)

@@ -20,6 +20,7 @@ from streaming.framing import Compose
 from streaming.resample import DECIMATOR_DELAY
 from streaming.sinks.mp4 import Mp4Writer
 from streaming.sources.file import read_audio
+from streaming.threads import one_torch_thread
 from streaming.timeline import AudioTimeline
 
 __all__ = ["render_file", "render_pictures"]
@@ -38,6 +39,7 @@ def render_pictures(
     The engine is given the same frame-aligned chunks as in a session that starts with the audio, and
     silence after its end where it needs to look ahead.
     """
+    one_torch_thread()
     time = SampleClock(0, pipeline.frame_rate)
     timeline = AudioTimeline(time, seconds=1.0)
     frames = math.ceil(audio.size / 3 / pipeline.samples_per_frame)

@@ -25,6 +25,7 @@ from streaming.clock import MS, Clock, SampleClock
 from streaming.governor import Governor
 from streaming.metrics import StreamMetrics
 from streaming.options import SessionOptions
+from streaming.threads import one_torch_thread
 
 __all__ = ["EngineWorker", "Lane"]
 
@@ -197,8 +198,7 @@ class EngineWorker:
         return True
 
     def _main(self) -> None:
-        # One thread: two collapse by an order of magnitude as soon as another process spins.
-        torch.set_num_threads(1)
+        one_torch_thread()
         reason = "the engine has stopped"
         try:
             while not self._stopping:
