@@ -25,7 +25,7 @@ _PARTS = 0.05
 
 @dataclass(frozen=True)
 class LipNetConfig:
-    """Sizes of a :class:`LipNet`."""
+    """Sizes of a :class:`LipNet`; ``features`` counts the columns it takes."""
 
     features: int
     hidden: int = 128
@@ -35,7 +35,8 @@ class LipNetConfig:
 class LipNet(nn.Module):
     """Features [B, T, F] to channels [B, T, C] in 0..1.
 
-    1. normalise by the training set's mean and deviation, limited to ±5;
+    1. take the columns it was trained on, normalise them by the training set's mean and deviation,
+       limit them to ±5;
     2. mix by a linear layer with GELU;
     3. one GRU layer carries the past (coarticulation, speaking rate, the speaker's level);
     4. project hidden state and mixed input to channels, through a sigmoid;
@@ -43,6 +44,7 @@ class LipNet(nn.Module):
        mouths moves less than any one of them, and hardly closes.
     """
 
+    columns: Tensor
     mean: Tensor
     deviation: Tensor
     opening_unit: Tensor
@@ -51,6 +53,7 @@ class LipNet(nn.Module):
     def __init__(self, config: LipNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("columns", torch.arange(config.features))
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("deviation", torch.ones(config.features))
         self.register_buffer("opening_unit", torch.zeros(config.channels))
@@ -65,7 +68,7 @@ class LipNet(nn.Module):
 
     def logits(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Channels before the sigmoid [B, T, C], and the next memory [1, B, H]."""
-        normal = ((x - self.mean) / self.deviation).clamp(-5.0, 5.0)
+        normal = ((x[..., self.columns] - self.mean) / self.deviation).clamp(-5.0, 5.0)
         mixed = nn.functional.gelu(self.mix(normal))
         carried, hidden = self.memory(mixed, hidden)
         return self.out(torch.cat([carried, mixed], dim=-1)), hidden

@@ -125,11 +125,11 @@ class Person:
     width: float
 
     def spoken(self, clip: Clip, cache: FeatureCache) -> Spoken:
-        """The clip's posteriors and its opening on the common scale, silent breaths taken out."""
+        """The clip's posteriors and its opening on the common scale, unknown away from speech."""
         features = cache(clip.item.name, clip.audio)
         length = min(len(features), len(clip.opening))
-        opening = normal_opening(clip.opening[:length], self.low, self.high) * near_voice(features[:length])
-        opening[~clip.good[:length]] = np.nan
+        opening = normal_opening(clip.opening[:length], self.low, self.high)
+        opening[~clip.good[:length] | (near_voice(features[:length]) < 0.5)] = np.nan
         return Spoken(speaker_of(clip.item.name), posteriors_of(features[:length]), opening)
 
 
@@ -173,8 +173,8 @@ def _heard(clip: Clip, copies: int) -> Iterator[tuple[str, Floats, float]]:
 
 
 def near_voice(features: Floats) -> Floats:
-    """1 near speech, 0 from 160 ms away on [T]: people breathe in and smile through an open mouth
-    where nothing can be heard, and a mouth that is silent is to be shut."""
+    """1 near speech, 0 from 160 ms away on [T]. Where nothing can be heard people breathe in and smile
+    through an open mouth: that teaches nothing, and a silent mouth is to be shut."""
     voice = maximum_filter1d(features[:, FEATURES.index("voice")], 5)
     return np.asarray(np.clip(convolve1d(voice, np.ones(3) / 3, mode="nearest") * 2.0, 0.0, 1.0), np.float32)
 
