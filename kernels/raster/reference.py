@@ -23,10 +23,11 @@ def _covered(
     gy, gx = np.mgrid[0:height, 0:width].astype(np.int64) * 256
     for triangle in triangles:
         corner = xyz[triangle].astype(np.float64)
-        if not (np.abs(corner[:, :2]) < 1.0e5).all():
-            continue
-        px = np.floor(((corner[:, 0] - x0 + 0.5) * sx - 0.5) * 256.0 + 0.5).astype(np.int64)
-        py = np.floor(((corner[:, 1] - y0 + 0.5) * sy - 0.5) * 256.0 + 0.5).astype(np.int64)
+        px = np.floor(((corner[:, 0] - x0 + 0.5) * sx - 0.5) * 256.0 + 0.5)
+        py = np.floor(((corner[:, 1] - y0 + 0.5) * sy - 0.5) * 256.0 + 0.5)
+        if not (np.abs([px, py]) < 1.0e9).all():
+            continue  # behind the camera, or too far away to be exact
+        px, py = px.astype(np.int64), py.astype(np.int64)
         area = int((px[1] - px[0]) * (py[2] - py[0]) - (py[1] - py[0]) * (px[2] - px[0]))
         if area == 0 or (cull and area > 0):
             continue

@@ -180,6 +180,7 @@ def prepare_grid(source: SourceGeometry, camera: Float, carried: Bool, alpha: Fl
     y = -(nodes[:, 1] - fit.centre[1]) * distance / fit.focal
     in_camera = np.stack([x, y, -distance], 1)
     points = ((in_camera - camera[:, 3]) @ camera[:, :3]).astype(np.float32)
-    weight = head_weight(points)
+    # Shoulders run out of the crop at its bottom: nothing moves there, whatever the pose.
+    weight = head_weight(points) * smoothstep(8.0, 56.0, source.crop.shape[0] - nodes[:, 1])
     units = _spread_units(source, nodes, carried, weight)
     return PersonGrid(points, weight, _border_hold(source.matte), units)

@@ -13,7 +13,15 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["average_window", "blend_map", "fill_window", "keep_inside", "paint_face", "soften_edges"]
+__all__ = [
+    "average_window",
+    "blend_map",
+    "bounds",
+    "fill_window",
+    "keep_inside",
+    "paint_face",
+    "soften_edges",
+]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -21,6 +29,17 @@ Bytes = NDArray[np.uint8]
 # Neighbouring samples of smooth skin take their colour from neighbouring places; more than this
 # many px of disagreement inside one pixel is an edge (lip on lip, lid on lid).
 _EDGE_PX = 1.5
+
+
+@nb.njit(cache=True, nogil=True)
+def bounds(points: Float) -> tuple[float, float, float, float]:
+    """Smallest x and y, largest x and y of ``points`` [N, >=2]."""
+    x0, y0 = np.float32(np.inf), np.float32(np.inf)
+    x1, y1 = np.float32(-np.inf), np.float32(-np.inf)
+    for i in range(points.shape[0]):
+        x0, x1 = min(x0, points[i, 0]), max(x1, points[i, 0])
+        y0, y1 = min(y0, points[i, 1]), max(y1, points[i, 1])
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -55,13 +74,22 @@ def keep_inside(positions: Float, rim: float, band: int) -> None:
     for y in range(rows):
         middle = band <= y < rows - band
         for x in range(columns):
-            if middle and band <= x < columns - band:
-                continue
-            u, v = positions[y, x, 0], positions[y, x, 1]
-            u = max(u, min(-u, inner))
-            v = max(v, min(-v, inner))
-            positions[y, x, 0] = min(u, max(right + right - u, right - inner))
-            positions[y, x, 1] = min(v, max(bottom + bottom - v, bottom - inner))
+            if middle and x == band:
+                break
+            _fold(positions, y, x, inner, right, bottom)
+        if middle:
+            for x in range(columns - band, columns):
+                _fold(positions, y, x, inner, right, bottom)
+
+
+@nb.njit(cache=True, nogil=True)
+def _fold(positions: Float, y: int, x: int, inner: Any, right: Any, bottom: Any) -> None:
+    """Fold one position back into the picture."""
+    u, v = positions[y, x, 0], positions[y, x, 1]
+    u = max(u, min(-u, inner))
+    v = max(v, min(-v, inner))
+    positions[y, x, 0] = min(u, max(right + right - u, right - inner))
+    positions[y, x, 1] = min(v, max(bottom + bottom - v, bottom - inner))
 
 
 @nb.njit(cache=True, nogil=True)
@@ -81,28 +109,32 @@ def _torn(attributes: Float, depth: Float, r: int, c: int, i: int, j: int) -> bo
 def soften_edges(frame: Bytes, attributes: Float, depth: Float, x0: int, y0: int) -> None:
     """Smooth the staircase where one piece of the mesh hides another (nose before cheek), in place.
 
-    ``frame`` [H, W, 3]; ``attributes``/``depth`` as in :func:`blend_map`. Pixels beside a break take
-    half of their four neighbours' mean.
+    ``frame`` [H, W, 3]; ``attributes``/``depth`` as in :func:`blend_map`. Both pixels beside a break are
+    mixed with their neighbours.
     """
     rows, columns = depth.shape
-    for r in range(1, rows - 1):
-        for c in range(1, columns - 1):
-            if (
-                _torn(attributes, depth, r, c, r, c + 1)
-                or _torn(attributes, depth, r, c, r + 1, c)
-                or _torn(attributes, depth, r, c, r, c - 1)
-                or _torn(attributes, depth, r, c, r - 1, c)
-            ):
-                y, x = r + y0, c + x0
-                for k in range(3):
-                    around = (
-                        np.float32(frame[y, x - 1, k])
-                        + np.float32(frame[y, x + 1, k])
-                        + np.float32(frame[y - 1, x, k])
-                        + np.float32(frame[y + 1, x, k])
-                    )
-                    mixed = np.float32(0.5) * np.float32(frame[y, x, k]) + np.float32(0.125) * around
-                    frame[y, x, k] = np.uint8(mixed + np.float32(0.5))
+    for r in range(1, rows - 2):
+        for c in range(1, columns - 2):
+            if _torn(attributes, depth, r, c, r, c + 1):
+                _soften(frame, r + y0, c + x0)
+                _soften(frame, r + y0, c + x0 + 1)
+            if _torn(attributes, depth, r, c, r + 1, c):
+                _soften(frame, r + y0, c + x0)
+                _soften(frame, r + y0 + 1, c + x0)
+
+
+@nb.njit(cache=True, nogil=True)
+def _soften(frame: Bytes, y: int, x: int) -> None:
+    """One pixel takes 0.4 of its four neighbours' mean."""
+    for k in range(3):
+        around = (
+            np.float32(frame[y, x - 1, k])
+            + np.float32(frame[y, x + 1, k])
+            + np.float32(frame[y - 1, x, k])
+            + np.float32(frame[y + 1, x, k])
+        )
+        mixed = np.float32(0.6) * np.float32(frame[y, x, k]) + np.float32(0.1) * around
+        frame[y, x, k] = np.uint8(mixed + np.float32(0.5))
 
 
 @nb.njit(cache=True, nogil=True)

@@ -25,6 +25,7 @@ from engine.animators.mesh.lids import lash_strip, lid_edge, soft_line
 from engine.animators.mesh.pixels import (
     average_window,
     blend_map,
+    bounds,
     fill_window,
     keep_inside,
     paint_face,
@@ -161,13 +162,9 @@ class FrameRenderer:
     def draw(self, motion: Float, buffers: FrameBuffers, out: Bytes, tier: int = 0) -> None:
         """Draw ``motion`` float32 [72] into ``out`` uint8 [512, 512, 3]."""
         frame = self.geometry(motion, buffers, tier)
-        self._sampling_map(frame, buffers)
-        no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
-        person, border = self.identity.person, cv2.BORDER_REPLICATE
-        cv2.remap(person, buffers.positions, no_second, cv2.INTER_LINEAR, buffers.warped, border)
-        compose(buffers.warped, self.identity.background, out)
-        soften_edges(out, *self._face_window(buffers))
-        self._windows(frame, buffers, out)
+        self.sampling_map(frame, buffers)
+        self.sample(buffers, out)
+        self.windows(frame, buffers, out)
 
     def geometry(self, motion: Float, buffers: FrameBuffers, tier: int = 0) -> FrameGeometry:
         """Vertices, normals and landmarks of this frame."""
@@ -222,7 +219,7 @@ class FrameRenderer:
         own = float(self.identity.expression[unit])
         return float(np.clip((float(expression[unit]) - own) / max(1.0 - own, 0.2), 0.0, 1.0))
 
-    def _sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:
+    def sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:
         """Grid inverted and spread over all pixels, the face mesh mixed in."""
         flat = b.forward.reshape(-1, 2)
         np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
@@ -242,12 +239,20 @@ class FrameRenderer:
         blend_map(b.positions, attributes, depth, x0, y0)
         keep_inside(b.positions, _RIM, int(np.abs(b.backward).max()) + CELL)
 
+    def sample(self, b: FrameBuffers, out: Bytes) -> None:
+        """The person through the sampling map, over the background."""
+        no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
+        person, border = self.identity.person, cv2.BORDER_REPLICATE
+        cv2.remap(person, b.positions, no_second, cv2.INTER_LINEAR, b.warped, border)
+        compose(b.warped, self.identity.background, out)
+        soften_edges(out, *self._face_window(b))
+
     def _face_window(self, b: FrameBuffers) -> tuple[Float, Float, int, int]:
         """Attributes and depth of the box around this frame's face mesh, and its corner."""
-        x0, y0, w, h = _box(b.mesh_xyz[: len(self.mesh.ids), :2], 1.0, SIZE)
+        x0, y0, w, h = _box(b.mesh_xyz[: len(self.mesh.ids)], 1.0, SIZE)
         return b.face[: w * h * 3].reshape(h, w, 3), b.depth[: w * h].reshape(h, w), x0, y0
 
-    def _windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+    def windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
         """Eyes, then mouth: layer, face, paint."""
         per_cm = frame.pixels_per_cm
         for eye, rows in enumerate(_LIDS):
@@ -331,8 +336,8 @@ class FrameRenderer:
 
 
 def _box(points: Float, margin: float, size: int) -> tuple[int, int, int, int]:
-    """x0, y0, width, height of the px box around ``points`` [N, 2], inside the frame."""
-    low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
-    high = np.minimum(np.ceil(points.max(0) + margin), size - 1).astype(int)
-    width, height = np.maximum(high - low + 1, 0)
-    return int(low[0]), int(low[1]), int(width), int(height)
+    """x0, y0, width, height of the px box around ``points`` [N, >=2], inside the frame."""
+    low_x, low_y, high_x, high_y = bounds(points)
+    x0, y0 = max(math.floor(low_x - margin), 0), max(math.floor(low_y - margin), 0)
+    x1, y1 = min(math.ceil(high_x + margin), size - 1), min(math.ceil(high_y + margin), size - 1)
+    return x0, y0, max(x1 - x0 + 1, 0), max(y1 - y0 + 1, 0)
