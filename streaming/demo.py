@@ -196,7 +196,7 @@ async def run_demo(
         caller.follow(await _first_sink(session))
         say(f"streaming for {seconds:g} s")
         await asyncio.sleep(seconds)
-        report = _measure(caller, session.clock, session.stats())
+        report = _measure(caller, session.time, session.stats())
     finally:
         if caller is not None:
             await caller.close()

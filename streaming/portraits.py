@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -91,11 +91,10 @@ class Portrait:
     still: bytes
     uploaded: bool = False
     face: Face | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class PortraitStore:
-    """Portraits by name. Preparing one runs in a thread, one at a time per portrait.
+    """Portraits by name. Preparing one runs in a thread, one at a time.
 
     Uploads lie in a private temporary folder until the store is closed; beyond 24 of them the oldest
     is forgotten.
@@ -105,6 +104,8 @@ class PortraitStore:
         self._pipeline = pipeline
         self._framing = framing
         self._entries: dict[str, Portrait] = {}
+        # One at a time: preparing takes all of a core, and sessions are running.
+        self._preparing = asyncio.Semaphore(1)
         self._folder = tempfile.TemporaryDirectory(prefix="visavis-")
 
     def close(self) -> None:
@@ -154,7 +155,7 @@ class PortraitStore:
     async def face(self, name: str | None) -> Face:
         """The prepared face of a portrait; prepared now if this is its first use."""
         entry = self.get(name)
-        async with entry.lock:
+        async with self._preparing:
             if entry.face is None:
                 entry.face = await asyncio.to_thread(
                     load_face, self._pipeline, entry.path, framing=self._framing

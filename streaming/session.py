@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 
 from engine.errors import InputError, StreamError
@@ -53,8 +53,6 @@ class Session:
         self.sinks: list[Sink] = []
         self.controls: tuple[float, ...] = CONTROLS.neutral
         self.closed = asyncio.Event()
-        self.on_idle: Callable[[], None] = lambda: None
-        """Called when the last sink has gone."""
         self._pipeline = pipeline
         self._worker = worker
         self._clock = clock
@@ -153,7 +151,7 @@ class Session:
         await former.close()
 
     @property
-    def clock(self) -> SampleClock:
+    def time(self) -> SampleClock:
         """When each sample arrives. Raises StreamError before the start."""
         if self._time is None:
             raise StreamError(f"session {self.name} has not started")
@@ -210,13 +208,11 @@ class Session:
         self.sinks.append(sink)
 
     async def remove_sink(self, sink: Sink) -> None:
-        """Release one sink; :attr:`on_idle` is called when it was the last."""
+        """Release one sink; the others go on."""
         if sink in self.sinks:
             self.sinks.remove(sink)
             with contextlib.suppress(Exception):
                 await sink.close()
-            if not self.sinks:
-                self.on_idle()
 
     def _sink_failed(self, sink: Sink, error: Exception) -> None:
         log.warning("session %s: sink %s is dropped: %s", self.name, sink.name, error)

@@ -86,7 +86,7 @@ async def test_a_call_brings_pictures_and_sound_and_its_end_frees_everything(cod
         samples = [p for p, _ in caller.audio_ns]
         assert samples == sorted(set(samples))
         # Nothing arrives before its deadline: D after the first sample of the frame.
-        early = [ns - session.clock.frame_ns(n) for n, ns in caller.video_ns]
+        early = [ns - session.time.frame_ns(n) for n, ns in caller.video_ns]
         assert min(early) >= 600e6
         stats = await (await client.get(f"/api/stats?session={name}")).json()
         assert stats["source"] == "voice_a.wav"

@@ -162,15 +162,6 @@ async def test_a_dying_sink_leaves_alone() -> None:
     await live.session.close()
 
 
-async def test_the_last_sink_to_go_is_noticed() -> None:
-    live = stage(fail_at=2)
-    gone: list[bool] = []
-    live.session.on_idle = lambda: gone.append(True)
-    await live.run_until(500)
-    assert gone == [True]
-    await live.session.close()
-
-
 async def test_closing_twice_is_fine_and_releases_everything() -> None:
     live = stage()
     await live.run_until(300)
