@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LIDS", "EyeFit", "fit_eyes", "smoothstep"]
+__all__ = ["LIDS", "LOWER_LIDS", "EyeFit", "fit_eyes", "smoothstep"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -25,6 +25,8 @@ _OUTLINE = (
 )
 LIDS: tuple[list[int], list[int]] = (list(_OUTLINE[0][:9]), list(_OUTLINE[1][:9]))
 """Upper-lid landmarks of the right and the left eye, image left to right, corners included."""
+LOWER_LIDS: tuple[list[int], list[int]] = tuple([o[0], *o[:7:-1]] for o in _OUTLINE)  # type: ignore[assignment]
+"""Lower-lid landmarks, image left to right, corners included."""
 _IRIS = (468, 473)
 _SCALES = np.linspace(0.85, 1.55, 12)  # tried iris radii, in landmark radii
 

@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.animators.mesh.eyefit import LIDS, EyeFit, fit_eyes, smoothstep
+from engine.animators.mesh.eyefit import LIDS, LOWER_LIDS, EyeFit, fit_eyes, smoothstep
+from engine.animators.mesh.eyelight import lid_light, pick_triangles
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
 from engine.face.basis import FaceBasis
 from engine.face.inpaint import push_pull
@@ -43,7 +44,6 @@ _RINGS, _SPOKES = 5, 28  # of the iris mesh
 _RIM = 1.14  # the iris mesh and its soft edge end at this multiple of the iris radius
 _GLINT_SHARE = 0.5  # how far a catch-light follows the iris
 _MAX_PITCH, _MAX_YAW = 0.42, 0.62  # rad, turn away from the photo's own gaze
-_SHADOW, _SHADOW_DEPTH = 0.42, 0.10  # strength under the lid, decay in eye widths
 _DISC_CM = 1.3  # iris plane in front of the eyeball's centre
 
 
@@ -93,7 +93,7 @@ class _Eye:
     lid: Float
     """[9, 2] upper lid in the photo, px, corner to corner"""
     grid_pixels: Float
-    rest_shadow: Float
+    rest_light: Float
     """[117] light under the upper lid in the photo"""
     pull: Float
     """[117] how much each grid point of the photo's eye shifts with the gaze"""
@@ -125,7 +125,7 @@ class EyeLayer:
         """Paint the eye ``part`` (0 the subject's right, 1 the left) into ``canvas``."""
         eye = self._eyes[part]
         pitch, yaw = _limited_gaze(frame.motion)
-        lid = frame.landmarks[LIDS[part]]
+        lid, lower = frame.landmarks[LIDS[part]], frame.landmarks[LOWER_LIDS[part]]
         grid = frame.place(eye.grid)
         moved = np.abs(grid[:, :2] - eye.grid_pixels).max()
         turn = np.hypot(pitch, yaw) * _DISC_CM * frame.pixels_per_cm
@@ -134,16 +134,18 @@ class EyeLayer:
         if presence <= 0.0:
             return
         # The photo holds the shadow its own lids cast: only the change is drawn.
-        change = _lid_shadow(grid[:, :2], lid) / eye.rest_shadow
-        shade = _warm(np.clip(change, 0.55, 1.15))
+        light, seen = _lid_light(grid, lid, lower)
+        shade = _warm(np.clip(light / eye.rest_light, 0.55, 1.15))
+        triangles = np.empty_like(_GRID_TRIANGLES)
+        triangles = triangles[: pick_triangles(_GRID_TRIANGLES, seen, triangles)]
         # Share of the photo's own eye: all of it for a still gaze, nothing beyond a few pixels.
         photo = 1.0 if not eye.reliable else 1.0 - float(smoothstep(1.0, 3.5, np.float32(turn)))
         if photo < 1.0:
-            _draw(canvas, grid, _GRID_TRIANGLES, eye.white, eye.grid_uv, presence, shade)
-            _draw_iris(canvas, frame, eye, _turn(pitch, yaw), lid, presence)
+            _draw(canvas, grid, triangles, eye.white, eye.grid_uv, presence, shade)
+            _draw_iris(canvas, frame, eye, _turn(pitch, yaw), (lid, lower), presence)
         if photo > 0.0:
             at = _shifted(eye, frame, grid, pitch, yaw)
-            _draw(canvas, at, _GRID_TRIANGLES, eye.photo, eye.grid_uv, photo * presence, shade)
+            _draw(canvas, at, triangles, eye.photo, eye.grid_uv, photo * presence, shade)
 
 
 def _draw(
@@ -155,10 +157,10 @@ def _draw(
 
 
 def _draw_iris(
-    canvas: Canvas, frame: FrameGeometry, eye: _Eye, turn: Float, lid: Float, presence: float
+    canvas: Canvas, frame: FrameGeometry, eye: _Eye, turn: Float, lids: tuple[Float, Float], presence: float
 ) -> None:
     disc = frame.place(np.asarray((eye.disc - eye.centre) @ turn.T + eye.centre, np.float32))
-    shade = _warm(_lid_shadow(disc[:, :2], lid))
+    shade = _warm(_lid_light(disc, *lids)[0])
     _draw(canvas, disc, _DISC_TRIANGLES, eye.iris, eye.disc_uv, presence, shade)
     if eye.has_glint:
         quad = frame.place(np.concatenate([eye.quad, eye.disc[:1]]))
@@ -184,22 +186,11 @@ def _turn(pitch: float, yaw: float) -> Float:
     return np.asarray(about_y @ about_x, np.float32)
 
 
-def _lid_distance(points: Float, lid: Float) -> Float:
-    """How far points [N, 2] lie below the upper lid [9, 2], in eye widths, along the eye's own axis."""
-    across = lid[-1] - lid[0]
-    width = max(float(np.hypot(across[0], across[1])), 1e-3)
-    ex, ey = across / width
-    x = ((points[:, 0] - lid[0, 0]) * ex + (points[:, 1] - lid[0, 1]) * ey) / width
-    y = (-(points[:, 0] - lid[0, 0]) * ey + (points[:, 1] - lid[0, 1]) * ex) / width
-    lx = ((lid[:, 0] - lid[0, 0]) * ex + (lid[:, 1] - lid[0, 1]) * ey) / width
-    ly = (-(lid[:, 0] - lid[0, 0]) * ey + (lid[:, 1] - lid[0, 1]) * ex) / width
-    return np.asarray(y - np.interp(x, lx, ly), np.float32)
-
-
-def _lid_shadow(points: Float, lid: Float) -> Float:
-    """Light that reaches points [N, 2] on the eyeball under the upper lid, 0..1 [N]."""
-    below = np.maximum(_lid_distance(points, lid), 0.0)
-    return np.asarray(1.0 - _SHADOW * np.exp(-below / _SHADOW_DEPTH), np.float32)
+def _lid_light(points: Float, upper: Float, lower: Float) -> tuple[Float, Float]:
+    """Light [N] and visibility [N] of ``points`` [N, >= 2] between the lids; see ``lid_light``."""
+    light, seen = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
+    lid_light(points, upper, lower, light, seen)
+    return light, seen
 
 
 def _warm(light: Float) -> Float:
@@ -241,7 +232,7 @@ def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
         grid=real("grid"), grid_uv=real("grid_uv"), disc=real("disc"), disc_uv=real("disc_uv"),
         centre=real("centre"), quad=real("quad"), quad_uv=real("quad_uv"),
         lid=real("lid"), grid_pixels=real("grid_pixels"),
-        pull=real("pull"), rest_shadow=_lid_shadow(real("grid_pixels"), real("lid")),
+        pull=real("pull"), rest_light=_lid_light(real("grid_pixels"), real("lid"), real("lower"))[0],
     )  # fmt: skip
 
 
@@ -251,7 +242,7 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
     grid_pixels = fit.region_grid(*_GRID)
     disc_pixels = _disc_points(fit)
     centre, ball = _eyeball(source, fit, part)
-    quad_pixels = fit.region_grid(2, 2)[[0, 1, 3, 2]]
+    quad_pixels = _glint_box(fit, textures["glint"][..., 3])
     off = np.asarray(np.hypot(*(grid_pixels - fit.iris).T) / max(fit.radius, 1.0), np.float32)
     shown = textures["glint"][..., 3]
     numbers = [float(fit.reliable), float(shown.any()), fit.radius, fit.width, *_glint_offset(fit, shown)]
@@ -267,6 +258,7 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
         "quad_uv": fit.texel(quad_pixels),
         "centre": centre,
         "lid": np.ascontiguousarray(source.landmarks[LIDS[part]], np.float32),
+        "lower": np.ascontiguousarray(source.landmarks[LOWER_LIDS[part]], np.float32),
         "pull": 1.0 - smoothstep(0.9, 2.3, off),
     }
 
@@ -280,6 +272,15 @@ def _glint_offset(fit: EyeFit, shown: Bytes) -> tuple[float, float]:
     x, y = (float((weight * k).sum() / weight.sum()) for k in (column, row))
     start = fit.texel(fit.iris[None])[0]
     return (x - float(start[0])) / fit.zoom, (y - float(start[1])) / fit.zoom
+
+
+def _glint_box(fit: EyeFit, shown: Bytes) -> Float:
+    """Corners [4, 2] px, once around, of a box about the catch-light mask ``shown``."""
+    row, column = np.nonzero(shown) if shown.any() else (np.zeros(1), np.zeros(1))
+    low = np.array([column.min() - 1, row.min() - 1]) / fit.zoom
+    high = np.array([column.max() + 2, row.max() + 2]) / fit.zoom
+    box = np.array([low, [high[0], low[1]], high, [low[0], high[1]]]) + fit.origin - 0.5
+    return np.ascontiguousarray(box, np.float32)
 
 
 def _disc_points(fit: EyeFit) -> Float:
@@ -347,13 +348,12 @@ def _textures(crop: Bytes, fit: EyeFit) -> dict[str, Bytes]:
         return {"photo": _rgba(photo, region), "white": none, "iris": none, "glint": none}
     inside, distance = fit.opening()
     polar = fit.polar()
-    lid = fit.outline[:9]
-    light = _lid_shadow(fit.texel_points(), lid).reshape(polar.shape)[..., None]
+    upper, lower = fit.outline[:9], fit.outline[[0, *range(15, 7, -1)]]
+    light = _lid_light(fit.texel_points(), upper, lower)[0].reshape(polar.shape)[..., None]
     lit = photo / light
     seeds = ((polar > 1.18) & (distance > 0.04 * fit.width)).astype(np.float32)
     # Where the upper lid meets the eyeball lies a thin dark line.
-    below = _lid_distance(fit.texel_points(), lid).reshape(polar.shape)
-    line = 1.0 - 0.40 * np.exp(-np.maximum(below, 0.0) / 0.03)
+    line = 1.0 - 2.2 * np.maximum(0.75 - light[..., 0], 0.0)
     fill = _white_fill(lit, seeds, fit) * light * line[..., None]
     keep = smoothstep(-0.02, 0.03, distance / fit.width) * smoothstep(1.08, 1.30, polar)
     white = photo * keep[..., None] + fill * (1.0 - keep[..., None])
@@ -365,8 +365,8 @@ def _textures(crop: Bytes, fit: EyeFit) -> dict[str, Bytes]:
     glow = _glint_mask(lit, profile, polar, inside)
     spot = (lit - (1.0 - glow[..., None]) * profile) / np.maximum(glow, 0.2)[..., None]
     spot = np.maximum(spot, lit)
-    wide = max(3, int(0.14 * fit.radius * fit.zoom) | 1)
-    hidden = cv2.GaussianBlur(cv2.dilate(glow, np.ones((wide, wide), np.uint8)), (0, 0), 1.0)
+    wide = max(3, int(0.36 * fit.radius * fit.zoom) | 1)
+    hidden = cv2.GaussianBlur(cv2.dilate(glow, np.ones((wide, wide), np.uint8)), (0, 0), 0.25 * wide)
     iris = profile + (pure - profile) * (seen * (1.0 - hidden))[..., None]
     return {
         "photo": _rgba(photo, region),
@@ -432,7 +432,12 @@ def _glint_mask(photo: Float, profile: Float, polar: Float, inside: NDArray[np.b
     """Soft mask of highlights inside the iris; none if they cover too much to be highlights."""
     excess = photo.min(-1) - profile.min(-1)
     bright = photo.mean(-1)
-    mask = smoothstep(28.0, 75.0, excess) * smoothstep(110.0, 160.0, bright) * (polar < 0.92) * inside
+    mask = smoothstep(28.0, 75.0, excess) * smoothstep(110.0, 160.0, bright) * (polar < 0.80) * inside
+    # One light: further spots would stay behind on the white.
+    count, spots, sizes, _ = cv2.connectedComponentsWithStats((mask > 0.2).astype(np.uint8))
+    if count > 2:
+        largest = 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))
+        mask = mask * cv2.dilate((spots == largest).astype(np.uint8), np.ones((5, 5), np.uint8))
     mask = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8), np.float32)
     area = float(mask.sum()) / max(float((polar < 1.0).sum()), 1.0)
     return mask if 0.002 < area < 0.16 else np.zeros_like(mask)

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.animators.mesh.eyefit import smoothstep
+from engine.animators.mesh.eyelight import pick_triangles
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
 from engine.animators.mesh.mouthcolour import mouth_colours, vertex_colours
-from engine.animators.mesh.mouthlight import LipLine, light_interior, pick_triangles
+from engine.animators.mesh.mouthlight import LipLine, light_interior
 from engine.animators.mesh.mouthphoto import photo_mouth
 from engine.face.basis import PARTS, FaceBasis
 from engine.face.residual import INNER_LIPS
@@ -106,7 +107,7 @@ class MouthLayer:
             xyz, frame.normals[self._vertices], self._base, self._gloss, self._direction, *line.arrays(), rgba
         )
         light = rgba[:, 3].copy()
-        socket, solid = (_picked(t, rgba) for t in (self._socket, self._solid))
+        socket, solid = (_picked(t, light) for t in (self._socket, self._solid))
         rgba[:, 3] = 1.0
         self._draw_throat(canvas, lips)
         draw_coloured(canvas, xyz, socket, rgba, test=True, write=False, cull=True)
@@ -132,10 +133,10 @@ class MouthLayer:
         draw_coloured(canvas, xyz, _fan(len(outline)), rgba, test=False, write=False)
 
 
-def _picked(triangles: Int, rgba: Float) -> Int:
+def _picked(triangles: Int, light: Float) -> Int:
     """The triangles of which something can be seen."""
     out = np.empty_like(triangles)
-    return out[: pick_triangles(triangles, rgba, out)]
+    return out[: pick_triangles(triangles, light, out)]
 
 
 def _interior(basis: FaceBasis) -> tuple[Int, tuple[Int, Int]]:

@@ -9,7 +9,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LipLine", "light_interior", "pick_triangles"]
+__all__ = ["LipLine", "light_interior"]
 
 Float = NDArray[np.float32]
 
@@ -113,15 +113,3 @@ def light_interior(
         out[i, 1] = base[i, 1] * green + shine
         out[i, 2] = base[i, 2] * green * (1.0 + 0.03 * log) + shine
         out[i, 3] = light
-
-
-@nb.njit(cache=True, nogil=True)
-def pick_triangles(triangles: NDArray[np.int32], rgba: Float, out: NDArray[np.int32]) -> int:
-    """Copy the triangles with a vertex that can be seen (``rgba[:, 3] >= 0``) to ``out``; how many."""
-    count = 0
-    for t in range(triangles.shape[0]):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        if rgba[a, 3] >= 0.0 or rgba[b, 3] >= 0.0 or rgba[c, 3] >= 0.0:
-            out[count, 0], out[count, 1], out[count, 2] = a, b, c
-            count += 1
-    return count
