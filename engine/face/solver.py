@@ -268,7 +268,7 @@ class Problem:
         seen = (self.points[model.upper] - self.points[model.lower]) @ up
         unit = self.scale / MEAN_INTEROCULAR_CM
         wide, closed = model.wide * unit, model.closed * unit
-        lids = closed + np.maximum(seen, 0.0) * (1.0 - closed / wide)
+        lids = closed + np.maximum(seen, 0.0) * (1.0 - closed / np.maximum(wide, 1e-6))
         lips = seen if self.sealable else np.maximum(seen, wide)
         wanted = np.where(model.lips, lips, lids)
         gap = (miss[model.upper] - miss[model.lower]) @ up + wanted - seen

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from scipy.spatial import cKDTree
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 from engine.config import asset_path
 from engine.face import residual, solver
@@ -63,7 +64,9 @@ def mirrored_landmarks(basis: FaceBasis) -> Int:
     for left, right in (("jawOpen", "jawOpen"), ("eyeBlinkLeft", "eyeBlinkRight")):
         here.append(basis.at_landmarks(basis.expression[unit[left]]))
         there.append(basis.at_landmarks(basis.expression[unit[right]]) * flip)
-    mirror: Int = cKDTree(np.concatenate(here, 1)).query(np.concatenate(there, 1))[1]
+    # The best one-to-one pairing: next to the mouth corners single nearest neighbours go astray.
+    apart = cdist(np.concatenate(here, 1), np.concatenate(there, 1))
+    mirror: Int = linear_sum_assignment(apart + apart.T)[1]
     return np.where(mirror[mirror] == np.arange(len(mirror)), mirror, np.arange(len(mirror)))
 
 
