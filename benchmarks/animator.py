@@ -13,6 +13,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def measure(photo: Path, frames: int, tier: int) -> dict[str, Any]:
+def measure(photo: Path, frames: int, tier: int, threads: int) -> dict[str, Any]:
     """Times of ``frames`` frames after a short warm-up."""
     animator = MeshAnimator()
     start = time.perf_counter()
@@ -95,9 +96,10 @@ def measure(photo: Path, frames: int, tier: int) -> dict[str, Any]:
     for m in motion[:5]:
         renderer.draw(m, buffers, picture, tier)
     watch = Stopwatch(renderer)
+    helper = ThreadPoolExecutor(1) if threads > 1 else None
     for m in motion:
         start = time.perf_counter()
-        renderer.draw(m, buffers, picture, tier)
+        renderer.draw(m, buffers, picture, tier, helper)
         drawn = time.perf_counter()
         rgb_to_i420(picture, out=packed)
         end = time.perf_counter()
@@ -120,8 +122,9 @@ def main() -> None:
     parser.add_argument("photo", nargs="?", type=Path, default=asset_path("demo/astronaut.png"))
     parser.add_argument("--frames", type=int, default=250)
     parser.add_argument("--tier", type=int, default=0, choices=(0, 1))
+    parser.add_argument("--threads", type=int, default=2, choices=(1, 2))
     args = parser.parse_args()
-    result = measure(args.photo, args.frames, args.tier)
+    result = measure(args.photo, args.frames, args.tier, args.threads)
     for phase, row in result["ms"].items():
         print(f"{phase:14s} " + "  ".join(f"{k} {v:7.3f}" for k, v in row.items()))
     print(json.dumps({**result, "size": SIZE, "cpus": os.cpu_count(), "machine": platform.processor()}))

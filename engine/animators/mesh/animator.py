@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +41,10 @@ def default_layers() -> dict[str, type[Layer]]:
 
 @dataclass
 class MeshState:
-    """Buffers of one batch of streams. ``tier`` 0 = full quality, 1 = cheaper windows."""
+    """Buffers of one batch of streams. ``tier`` 0 = full quality, 1 = cheaper windows.
+
+    ``helper`` is one thread that shares the work of a frame; pictures do not depend on it.
+    """
 
     renderers: tuple[FrameRenderer, ...]
     buffers: FrameBuffers
@@ -47,10 +52,12 @@ class MeshState:
     frame: int | None = None
     """index of the frame that must come next, None before the first"""
     rgb: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((SIZE, SIZE, 3), np.uint8))
+    helper: Executor | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> MeshState:
         """Renderers are frozen and shared, buffers hold nothing between frames."""
-        return MeshState(self.renderers, FrameBuffers.for_basis(load_basis()), self.tier, self.frame)
+        buffers = FrameBuffers.for_basis(load_basis())
+        return MeshState(self.renderers, buffers, self.tier, self.frame, helper=self.helper)
 
 
 class MeshAnimator:
@@ -96,7 +103,8 @@ class MeshAnimator:
                 )
         shared: dict[int, FrameRenderer] = {}
         rows = tuple(shared.setdefault(id(i), self.renderer(i)) for i in cond.identity)
-        return MeshState(rows, FrameBuffers.for_basis(self._basis))
+        helper = ThreadPoolExecutor(1, "mesh") if (os.cpu_count() or 1) > 1 else None
+        return MeshState(rows, FrameBuffers.for_basis(self._basis), helper=helper)
 
     def step(self, x: MotionChunk, state: MeshState) -> FrameChunk:
         batch, frames = x.data.shape[:2]
@@ -132,7 +140,7 @@ class MeshAnimator:
         self, renderer: FrameRenderer, motion: NDArray[np.float32], state: MeshState, out: NDArray[np.uint8]
     ) -> None:
         if self.pixels is PixelFormat.RGB:
-            renderer.draw(motion, state.buffers, out, state.tier)
+            renderer.draw(motion, state.buffers, out, state.tier, state.helper)
         else:
-            renderer.draw(motion, state.buffers, state.rgb, state.tier)
+            renderer.draw(motion, state.buffers, state.rgb, state.tier, state.helper)
             rgb_to_i420(state.rgb, out=out)

@@ -8,7 +8,8 @@ paint and lashes, averaged back.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -61,6 +62,29 @@ def _floats(*shape: int) -> Float:
 
 
 @dataclass
+class WindowBuffers:
+    """Room for one supersampled window."""
+
+    pixels: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 3))
+    depth: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW))
+    attributes: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 7))
+
+    def open(self, points: Float, margin: float, tier: int, frame: Bytes) -> Canvas | None:
+        """A window around ``points`` [N, 2] that shows ``frame`` so far; None if it is outside."""
+        x0, y0, w, h = _box(points, margin, SIZE)
+        w, h = min(w, _WINDOW), min(h, _WINDOW)
+        if w < 2 or h < 2:
+            return None
+        sx, sy = _SAMPLES[tier]
+        count = w * h * sx * sy
+        pixels = self.pixels[: count * 3].reshape(h * sy, w * sx, 3)
+        depth = self.depth[:count].reshape(h * sy, w * sx)
+        depth.fill(np.inf)
+        fill_window(pixels, frame, x0, y0, sx, sy)
+        return Canvas(pixels, depth, x0, y0, sx, sy)
+
+
+@dataclass
 class FrameBuffers:
     """Everything one stream writes while it draws; allocated once, nothing kept between frames."""
 
@@ -79,9 +103,8 @@ class FrameBuffers:
     face: Float = field(default_factory=lambda: _floats(SIZE * SIZE * 3))
     depth: Float = field(default_factory=lambda: _floats(SIZE * SIZE))
     warped: Bytes = field(default_factory=lambda: np.zeros((SIZE, SIZE, 4), np.uint8))
-    window_pixels: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 3))
-    window_depth: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW))
-    window_attributes: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 7))
+    eye_window: WindowBuffers = field(default_factory=lambda: WindowBuffers())
+    mouth_window: WindowBuffers = field(default_factory=lambda: WindowBuffers())
 
     @staticmethod
     def for_basis(basis: FaceBasis) -> FrameBuffers:
@@ -159,12 +182,22 @@ class FrameRenderer:
         self.mesh = DrawnMesh.of(identity, basis)
         self.lid_vertices = [np.nonzero(identity.lid[eye, :, 3] > 0.01)[0] for eye in range(2)]
 
-    def draw(self, motion: Float, buffers: FrameBuffers, out: Bytes, tier: int = 0) -> None:
-        """Draw ``motion`` float32 [72] into ``out`` uint8 [512, 512, 3]."""
+    def draw(
+        self,
+        motion: Float,
+        buffers: FrameBuffers,
+        out: Bytes,
+        tier: int = 0,
+        helper: Executor | None = None,
+    ) -> None:
+        """Draw ``motion`` float32 [72] into ``out`` uint8 [512, 512, 3].
+
+        ``helper`` (one thread) takes over half of the work; the picture is the same without.
+        """
         frame = self.geometry(motion, buffers, tier)
-        self.sampling_map(frame, buffers)
+        self.sampling_map(frame, buffers, helper)
         self.sample(buffers, out)
-        self.windows(frame, buffers, out)
+        self.windows(frame, buffers, out, helper)
 
     def geometry(self, motion: Float, buffers: FrameBuffers, tier: int = 0) -> FrameGeometry:
         """Vertices, normals and landmarks of this frame."""
@@ -219,13 +252,9 @@ class FrameRenderer:
         own = float(self.identity.expression[unit])
         return float(np.clip((float(expression[unit]) - own) / max(1.0 - own, 0.2), 0.0, 1.0))
 
-    def sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:
+    def sampling_map(self, frame: FrameGeometry, b: FrameBuffers, helper: Executor | None = None) -> None:
         """Grid inverted and spread over all pixels, the face mesh mixed in."""
-        flat = b.forward.reshape(-1, 2)
-        np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
-        hold_borders(flat, self.identity.node_hold)
-        invert_grid(b.forward, b.backward, float(CELL))
-        dense_map(b.backward, b.positions, CELL)
+        finish = _start(helper, self._grid_map, b)
         mesh, m = self.mesh, len(self.mesh.ids)
         xyz, narrow = b.mesh_xyz[:m], b.mesh_narrow[:m]
         shut = np.array([self._lid_travel(frame.expression, unit) for unit in _BLINK_UNITS], np.float32)
@@ -236,8 +265,16 @@ class FrameRenderer:
         attributes, depth, x0, y0 = self._face_window(b)
         depth.fill(np.inf)
         raster_attributes(attributes, depth, xyz, mesh.triangles, narrow, x0=x0, y0=y0)
+        finish()
         blend_map(b.positions, attributes, depth, x0, y0)
         keep_inside(b.positions, _RIM, int(np.abs(b.backward).max()) + CELL)
+
+    def _grid_map(self, b: FrameBuffers) -> None:
+        flat = b.forward.reshape(-1, 2)
+        np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
+        hold_borders(flat, self.identity.node_hold)
+        invert_grid(b.forward, b.backward, float(CELL))
+        dense_map(b.backward, b.positions, CELL)
 
     def sample(self, b: FrameBuffers, out: Bytes) -> None:
         """The person through the sampling map, over the background."""
@@ -252,23 +289,31 @@ class FrameRenderer:
         x0, y0, w, h = _box(b.mesh_xyz[: len(self.mesh.ids)], 1.0, SIZE)
         return b.face[: w * h * 3].reshape(h, w, 3), b.depth[: w * h].reshape(h, w), x0, y0
 
-    def windows(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
-        """Eyes, then mouth: layer, face, paint."""
-        per_cm = frame.pixels_per_cm
+    def windows(
+        self, frame: FrameGeometry, b: FrameBuffers, out: Bytes, helper: Executor | None = None
+    ) -> None:
+        """Eyes and mouth, which never overlap: layer, face, paint."""
+        finish = _start(helper, self._draw_eyes, frame, b, out)
+        self._draw_mouth(frame, b, out)
+        finish()
+
+    def _draw_eyes(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
         for eye, rows in enumerate(_LIDS):
-            around = np.concatenate(
-                [frame.landmarks[rows.ravel()], frame.projected[self.lid_vertices[eye], :2]]
-            )
-            canvas = self._open_window(around, 0.3 * per_cm, frame.tier, b, out)
+            lids = frame.projected[self.lid_vertices[eye], :2]
+            around = np.concatenate([frame.landmarks[rows.ravel()], lids])
+            canvas = b.eye_window.open(around, 0.3 * frame.pixels_per_cm, frame.tier, out)
             if canvas is not None:
                 self._layer("eyes", canvas, frame, eye)
-                self._paint(canvas, b, out, self.mesh.around[eye])
+                self._paint(canvas, b, b.eye_window, out, self.mesh.around[eye])
                 self._lashes(canvas, frame, eye)
                 average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
-        canvas = self._open_window(frame.landmarks[INNER_LIPS.ravel()], 0.6 * per_cm, frame.tier, b, out)
+
+    def _draw_mouth(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+        around = frame.landmarks[INNER_LIPS.ravel()]
+        canvas = b.mouth_window.open(around, 0.6 * frame.pixels_per_cm, frame.tier, out)
         if canvas is not None:
             self._layer("mouth", canvas, frame, 0)
-            self._paint(canvas, b, out, self.mesh.around[2])
+            self._paint(canvas, b, b.mouth_window, out, self.mesh.around[2])
             self._lip_line(canvas, frame)
             average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
@@ -276,27 +321,13 @@ class FrameRenderer:
         if name in self.layers:
             self.layers[name].draw(canvas, frame, part)
 
-    def _open_window(
-        self, points: Float, margin: float, tier: int, b: FrameBuffers, out: Bytes
-    ) -> Canvas | None:
-        """A supersampled window around ``points`` that shows the frame so far."""
-        x0, y0, w, h = _box(points, margin, SIZE)
-        w, h = min(w, _WINDOW), min(h, _WINDOW)
-        if w < 2 or h < 2:
-            return None
-        sx, sy = _SAMPLES[tier]
-        count = w * h * sx * sy
-        pixels = b.window_pixels[: count * 3].reshape(h * sy, w * sx, 3)
-        depth = b.window_depth[:count].reshape(h * sy, w * sx)
-        depth.fill(np.inf)
-        fill_window(pixels, out, x0, y0, sx, sy)
-        return Canvas(pixels, depth, x0, y0, sx, sy)
-
-    def _paint(self, canvas: Canvas, b: FrameBuffers, out: Bytes, triangles: NDArray[np.int32]) -> None:
+    def _paint(
+        self, canvas: Canvas, b: FrameBuffers, room: WindowBuffers, out: Bytes, triangles: NDArray[np.int32]
+    ) -> None:
         """The face mesh over what the layer drew."""
         h, w = canvas.depth.shape
         m = len(self.mesh.ids)
-        attributes = b.window_attributes[: h * w * 7].reshape(h, w, 7)
+        attributes = room.attributes[: h * w * 7].reshape(h, w, 7)
         canvas.clear_depth()
         raster_attributes(
             attributes, canvas.depth, b.mesh_xyz[:m], triangles, b.mesh_wide[:m],
@@ -333,6 +364,14 @@ class FrameRenderer:
         rgba[:, :3] = lash[:3]
         rgba[25:50, 3] = strength
         draw_coloured(canvas, xyz, triangles, rgba, test=False, write=False)
+
+
+def _start(helper: Executor | None, work: Callable[..., None], *args: object) -> Callable[[], None]:
+    """Run ``work`` on ``helper`` and return what waits for it; without one, run it now."""
+    if helper is None:
+        work(*args)
+        return lambda: None
+    return helper.submit(work, *args).result
 
 
 def _box(points: Float, margin: float, size: int) -> tuple[int, int, int, int]:
