@@ -163,39 +163,43 @@ def _best_centre(
     grey: Float, outline: Float, centre: Float, start: float, scale: float, ray: Float
 ) -> tuple[float, Float, float, float]:
     """Score, centre, radius and rim step of the best circle of radius ``start * scale``."""
-    best = (-1e9, centre, start * scale, 0.0)
-    for dx in np.linspace(-0.24, 0.24, 7):
-        for dy in np.linspace(-0.16, 0.16, 5):
-            middle = np.asarray(centre + np.array([dx, dy]) * start, np.float32)
-            merit, step = _rim_step(grey, outline, middle, start * scale, ray)
-            # Prefer what the landmarks said unless the rim disagrees clearly.
-            score = merit - 14.0 * (dx * dx + dy * dy) - 8.0 * (scale - 1.0) ** 2
-            if score > best[0]:
-                best = (score, middle, start * scale, step)
-    return best
+    dx, dy = np.meshgrid(np.linspace(-0.24, 0.24, 7), np.linspace(-0.16, 0.16, 5))
+    offset = np.stack([dx.ravel(), dy.ravel()], 1).astype(np.float32)
+    centres = centre + offset * np.float32(start)
+    merit, step = _rim_steps(grey, outline, centres, start * scale, ray)
+    # Prefer what the landmarks said unless the rim disagrees clearly.
+    score = merit - 14.0 * np.square(offset).sum(1) - 8.0 * (scale - 1.0) ** 2
+    best = int(score.argmax())
+    return float(score[best]), centres[best], start * scale, float(step[best])
 
 
-def _rim_step(grey: Float, outline: Float, centre: Float, radius: float, ray: Float) -> tuple[float, float]:
-    """Merit of a circle, and the brightness just outside it minus just inside (visible arcs).
+def _rim_steps(grey: Float, outline: Float, centres: Float, radius: float, ray: Float) -> tuple[Float, Float]:
+    """Merit of circles about ``centres`` [C, 2], and the brightness just outside minus just inside
+    them over their visible arcs, both [C].
 
     A pupil has a rim as well, but only the iris has the white of the eye around it: brightness
     outside counts too.
     """
-    outer, inner = centre + ray * (1.12 * radius), centre + ray * (0.88 * radius)
-    values = _sample(grey, np.concatenate([outer, inner]))
-    outside = values[: len(ray)]
-    step = outside - values[len(ray) :]
-    seen = _inside(outline, outer)
-    # Both arcs must show: one-sided fits slide along the lid.
+    outer = centres[:, None] + ray * np.float32(1.12 * radius)
+    inner = centres[:, None] + ray * np.float32(0.88 * radius)
+    shape = outer.shape[:2]
+    outside = _sample(grey, outer.reshape(-1, 2)).reshape(shape)
+    step = outside - _sample(grey, inner.reshape(-1, 2)).reshape(shape)
+    seen = _inside(outline, outer.reshape(-1, 2)).reshape(shape).astype(np.float32)
     half = len(ray) // 2
-    arcs = [np.flatnonzero(seen[:half]), half + np.flatnonzero(seen[half:])]
-    if min(len(arc) for arc in arcs) < 3:
-        every = np.concatenate(arcs)
-        lone = float(step[every].mean()) * 0.5 if len(every) else 0.0
-        return lone, lone
-    steps = [float(step[arc].mean()) for arc in arcs]
-    merits = [float((step[arc] + 0.5 * outside[arc]).mean()) for arc in arcs]
-    return 0.7 * min(merits) + 0.3 * max(merits), 0.7 * min(steps) + 0.3 * max(steps)
+    counts, steps, merits = [], [], []
+    for arc in (slice(0, half), slice(half, None)):
+        count = seen[:, arc].sum(1)
+        weight = seen[:, arc] / np.maximum(count, 1.0)[:, None]
+        counts.append(count)
+        steps.append((weight * step[:, arc]).sum(1))
+        merits.append((weight * (step[:, arc] + 0.5 * outside[:, arc])).sum(1))
+    # Both arcs must show: one-sided fits slide along the lid.
+    lone = 0.5 * (seen * step).sum(1) / np.maximum(seen.sum(1), 1.0)
+    both = np.minimum(*counts) >= 3
+    merit = 0.7 * np.minimum(*merits) + 0.3 * np.maximum(*merits)
+    rim = 0.7 * np.minimum(*steps) + 0.3 * np.maximum(*steps)
+    return np.where(both, merit, lone).astype(np.float32), np.where(both, rim, lone).astype(np.float32)
 
 
 def _sample(grey: Float, points: Float) -> Float:
