@@ -205,12 +205,12 @@ def test_bad_landmarks_are_refused(points: Float) -> None:
     ("prefix", "limit"), [(("photo", "mixed", "ai"), 1.5), (("art", "painting", "anime"), 3.0)]
 )
 def test_reprojection_error_on_portraits(data: Path, prefix: tuple[str, ...], limit: float) -> None:
-    """Every second portrait (the benchmark measures all of them)."""
+    """Every third portrait (the benchmark measures all of them)."""
     from engine.face.image import load_image
     from engine.face.landmarks import find_faces
 
     errors = {}
-    for path in sorted((data / "portraits").iterdir())[::2]:
+    for path in sorted((data / "portraits").iterdir())[::3]:
         if not path.name.startswith(prefix):
             continue
         picture = load_image(path)
@@ -219,5 +219,5 @@ def test_reprojection_error_on_portraits(data: Path, prefix: tuple[str, ...], li
             fit = fit_face(faces[0].points, (picture.width, picture.height))
             errors[path.name] = fit.error_percent
             assert fit.spread_error_percent < 0.35, path.name
-    assert len(errors) >= 5
+    assert len(errors) >= 4
     assert max(errors.values()) <= limit, errors
