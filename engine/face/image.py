@@ -32,7 +32,7 @@ BACKGROUND = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, upright, in sRGB."""
+    """A decoded picture, upright; colour values as stored (embedded profiles are not applied)."""
 
     rgb: Bytes
     """uint8 [H, W, 3], transparent parts composited on :data:`BACKGROUND`"""
