@@ -98,6 +98,8 @@ class Hub:
         self._worker = EngineWorker(self.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._creating = 0
+        # Two who ask for the same name at once get the same session.
+        self._finding = asyncio.Lock()
         self._pipeline: Pipeline | None = None
         self._budget: Budget | None = None
         self._portraits: PortraitStore | None = None
@@ -169,6 +171,8 @@ class Hub:
             face = await self.portraits.face(entry.name)
         finally:
             self._creating -= 1
+        if name in self.sessions:
+            raise ConfigError(f"there is a session {name!r} already; choose another name")
         cond = make_cond(face.identity, self.options.seed if seed is None else seed)
         options = SessionOptions(name, self.budget, cond, entry.name, compose=face.compose)
         session = Session(self.pipeline, self._worker, self.clock, options)
@@ -179,7 +183,12 @@ class Hub:
 
     async def find_or_create(self, name: str, portrait: str | None = None) -> Session:
         """The session of that name; a new, silent one if there is none."""
-        return self.sessions.get(name) or await self.create(name, portrait)
+        async with self._finding:
+            session = self.sessions.get(name)
+            if session is not None and session.closed.is_set():
+                del self.sessions[name]
+                session = None
+            return session or await self.create(name, portrait)
 
     def hold(self, session: Session) -> None:
         """Count a user (viewer or speaker) of the session."""

@@ -229,6 +229,16 @@ async def test_controls_stats_and_health() -> None:
         assert "visavis_sessions 1" in metrics
 
 
+async def test_those_who_ask_for_one_name_at_once_share_one_session() -> None:
+    async with served() as (hub, _):
+        found = await asyncio.gather(*(hub.find_or_create("stage") for _ in range(5)))
+        assert len({id(session) for session in found}) == 1
+        with pytest.raises(ConfigError, match="stage"):
+            await hub.create("stage")
+        await found[0].close()
+        assert await hub.find_or_create("stage") is not found[0]
+
+
 async def test_no_more_sessions_than_allowed() -> None:
     async with served() as (hub, client):
         await hub.create("one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,37 @@ class _Dying:
         if audio.t0 >= 640 * self._at:
             raise RuntimeError("the engine has died")
         return self._pipeline.step(audio, state, **options)
+
+
+class _Slow(_Dying):
+    """The real pipeline, with a pause in each step while ``pause_s`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(at=1 << 30)
+        self.pause_s = 0.036
+        self.tiers: list[int] = []
+
+    def set_tier(self, state: Any, tier: int) -> None:
+        self.tiers.append(tier)
+
+    def step(self, audio: AudioChunk, state: Any, **options: Any) -> FrameChunk:
+        time.sleep(self.pause_s)
+        return super().step(audio, state, **options)
+
+
+async def test_sustained_overload_lowers_the_tier_and_calm_raises_it_again() -> None:
+    slow = _Slow()
+    pipeline: Pipeline = slow  # type: ignore[assignment]
+    live = stage(pipeline)
+    await live.run_until(2000)
+    assert live.session.stats()["tier"] == 1
+    assert slow.tiers[-1] == 1
+    slow.pause_s = 0.0
+    await live.run_until(10_000, slice_ms=20)
+    assert live.session.stats()["tier"] == 0
+    assert slow.tiers[-1] == 0
+    assert live.session.metrics.value("tier_changes") == 2
+    await live.session.close()
 
 
 async def test_a_dying_engine_ends_the_session_with_its_reason() -> None:
