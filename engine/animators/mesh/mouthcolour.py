@@ -153,8 +153,8 @@ def vertex_colours(basis: FaceBasis, colours: MouthColours) -> tuple[Float, Floa
         ("socket", colours.socket, (0.05, 10.0, 0.26, 0.8)),
         ("gums", colours.gum, (0.14, 26.0, 0.17, 1.0)),
         ("tongue", colours.tongue, (0.13, 16.0, 0.20, 1.0)),
-        ("teeth_upper", colours.tooth, (0.14, 30.0, 0.18, 0.5)),
-        ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.22, 0.6)),
+        ("teeth_upper", colours.tooth, (0.14, 30.0, 0.16, 0.32)),
+        ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.18, 0.40)),
     ):
         part = basis.part(name)
         base[part], gloss[part] = colour, shine

@@ -96,9 +96,9 @@ def light_interior(
         soft = gloss[i, 3]
         light = 1.0 - 0.42 * soft * math.exp(-below * 5.0)
         light *= 1.0 - 0.22 * soft * math.exp(-above * 4.0)
-        light *= 1.0 - (0.30 + 0.34 * soft) * math.exp(-aside * 2.3)
+        light *= 1.0 - (0.16 + 0.48 * soft) * math.exp(-aside * 2.3)
         # A slit lets no light in.
-        gap = min(max((lower - upper) / per_cm / 0.40, 0.0), 1.0)
+        gap = min(max((lower - upper) / per_cm / 0.32, 0.0), 1.0)
         light *= 0.25 + 0.75 * gap * (2.0 - gap)
         behind = max(z - depth - 0.35, 0.0)
         light *= 0.13 + 0.87 * math.exp(-behind * gloss[i, 2])
