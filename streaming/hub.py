@@ -94,7 +94,6 @@ class Hub:
         self.clock: Clock = clock or RealClock()
         self.sessions: dict[str, Session] = {}
         self._say = say
-        self._users: dict[str, int] = {}
         self._worker = EngineWorker(self.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._creating = 0
@@ -177,7 +176,6 @@ class Hub:
         options = SessionOptions(name, self.budget, cond, entry.name, compose=face.compose)
         session = Session(self.pipeline, self._worker, self.clock, options)
         self.sessions[name] = session
-        self._users[name] = 0
         self._spawn(self._forget_when_closed(session))
         return session
 
@@ -192,12 +190,12 @@ class Hub:
 
     def hold(self, session: Session) -> None:
         """Count a user (viewer or speaker) of the session."""
-        self._users[session.name] = self._users.get(session.name, 0) + 1
+        session.users += 1
 
     def release(self, session: Session, linger_s: float | None = None) -> None:
         """One user less; a session without users is closed after ``linger_s``."""
-        self._users[session.name] = max(0, self._users.get(session.name, 1) - 1)
-        if not self._users[session.name]:
+        session.users -= 1
+        if not session.users:
             delay = self.options.linger_s if linger_s is None else linger_s
             self._spawn(self._close_if_unused(session, delay))
 
@@ -209,14 +207,13 @@ class Hub:
 
     async def _close_if_unused(self, session: Session, delay: float) -> None:
         await asyncio.sleep(delay)
-        if not self._users.get(session.name):
+        if not session.users:
             await session.close()
 
     async def _forget_when_closed(self, session: Session) -> None:
         await session.closed.wait()
         if self.sessions.get(session.name) is session:
             del self.sessions[session.name]
-            self._users.pop(session.name, None)
 
     def _spawn(self, coroutine: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(coroutine)

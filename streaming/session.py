@@ -53,6 +53,8 @@ class Session:
         self.sinks: list[Sink] = []
         self.controls: tuple[float, ...] = CONTROLS.neutral
         self.closed = asyncio.Event()
+        self.users = 0
+        """Viewers and speakers, as the hub counts them."""
         self._pipeline = pipeline
         self._worker = worker
         self._clock = clock
