@@ -12,10 +12,15 @@ import sys
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import ConfigError, VisavisError
 from streaming.framing import FRAMINGS
+
+if TYPE_CHECKING:  # loaded where they are used, so that --help is quick
+    from streaming.hub import HubOptions
+    from streaming.local import LocalOptions
+    from streaming.server import ServerOptions
 
 __all__ = ["main", "parser"]
 
@@ -191,7 +196,7 @@ def _serve(args: argparse.Namespace) -> int:
     return _run_loop(_serve_forever(hub, server, local))
 
 
-async def _serve_forever(hub_options: Any, options: Any, local: Any) -> int:
+async def _serve_forever(hub_options: HubOptions, options: ServerOptions, local: LocalOptions) -> int:
     from aiohttp import web
 
     from streaming.hub import Hub
@@ -243,6 +248,7 @@ def _render(args: argparse.Namespace) -> int:
     from streaming.render import render_file
 
     pipeline = build(args.recipe)
+    _existing(args.audio)
     face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
     cond = make_cond(face.identity, args.seed)
     with tqdm(unit="frame", desc=args.out.name) as bar:
