@@ -42,7 +42,7 @@ from engine.errors import BudgetError, VisavisError  # noqa: E402
 __all__ = ["main"]
 
 RESULTS = ROOT / "benchmarks" / "results" / "latency.jsonl"
-_FIRST_CALL_S = 3.0
+_FIRST_CALL_S = 8.0
 _CONNECT_S = 6.0
 
 
@@ -72,7 +72,10 @@ def _measure_engine(recipe: str, seconds: float) -> EngineRun:
 
 
 def _measure_budget(args: argparse.Namespace, budget_ms: float) -> tuple[BudgetRun, str | None]:
-    """One budget on a fresh server: a first short call, then the steady one. Also the browser's version."""
+    """One budget on a fresh server: a short first call without sound, then the steady one with sound.
+
+    Also the browser's version.
+    """
     options = ["--budget-ms", f"{budget_ms:g}", "--recipe", args.recipe]
     said = build_microphone(args.seconds + _CONNECT_S)
     log = args.out / f"latency_server_{budget_ms:g}.log"
@@ -81,10 +84,10 @@ def _measure_budget(args: argparse.Namespace, budget_ms: float) -> tuple[BudgetR
             with Server(options, log) as server:
                 driver = PageDriver(browser, server.url, said)
                 driver.open()
-                driver.call()
+                driver.call(sound=False)
                 cold_s = driver.first_frame_wall_s() - server.started_at
                 first = driver.hold(_FIRST_CALL_S, server.pid)
-                driver.call()
+                driver.call(sound=True)
                 run = driver.hold(args.seconds, server.pid)
                 driver.close()
         except BudgetError as error:
@@ -98,6 +101,7 @@ def _judge(budget_ms: float, run: LiveRun, first: LiveRun, ready_s: float, cold_
     return BudgetRun(
         budget_ms=budget_ms,
         measured=analyse(run.seen, run.said),
+        sound_off=analyse(first.seen, first.said),
         stats=run.stats,
         resources=run.resources,
         server_ready_s=ready_s,

@@ -43,6 +43,8 @@ class Observation:
     """Received audio [K] at 48 kHz ..."""
     heard_at: float
     """... and the audio context's time (s) of its first sample."""
+    device_delay: float
+    """Milliseconds from handing sound to the output device to hearing it, as the browser knows it."""
     playout: Floats
     """[P, 3]: (ms, audio's and video's estimated playout moment on the sender's clock, ms)."""
     time_origin: float
@@ -64,9 +66,17 @@ class Observation:
             first_frame_at=float(raw["firstFrameAt"]),
             heard=pcm.astype(np.float32),
             heard_at=raw["heardFrame"] / RATE,
+            device_delay=_device_delay([row["device"] for _, row in raw["playout"] if row.get("device")]),
             playout=np.array(playout, np.float64).reshape(-1, 3),
             time_origin=float(raw["timeOrigin"]),
         )
+
+
+def _device_delay(totals: list[list[float]]) -> float:
+    """Mean delay in ms of growing totals (delay in s times samples, samples)."""
+    if len(totals) < 2 or totals[-1][1] <= totals[0][1]:
+        return 0.0
+    return 1000 * (totals[-1][0] - totals[0][0]) / (totals[-1][1] - totals[0][1])
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Measured:
     """The same of single marked samples, nothing interpolated."""
     av_at: Floats
     av_offset: Floats
-    """Picture of a mark minus its sound at the receiver; positive = picture late."""
+    """Picture of a mark on the screen minus its sound at the loudspeaker; positive = picture late."""
     playout_at: Floats
     playout_offset: Floats
     """The browser's own estimate of the same."""
@@ -168,7 +178,7 @@ def analyse(seen: Observation, said: Utterances) -> Measured:
     spoken = shown[:, 5] * _FRAME_S - lag
     screen = np.maximum(shown[:, 1], shown[:, 2])
     first = screen[0]
-    av_at, av = _sound_offsets(seen, said, sent, display[back] + within[back], clock)
+    av_at, av = _sound_offsets(seen, display[back] + within[back], clock)
     steady = screen - first > 1000.0
     span = (shown[:, 5].max() - shown[:, 5].min()) + 1
     return Measured(
@@ -199,13 +209,15 @@ def _onsets(spoken: Floats, screen: Floats, onsets: Floats, entered: Any) -> Flo
     return np.array(found)
 
 
-def _sound_offsets(
-    seen: Observation, said: Utterances, sent: NDArray[np.int64], picture: Floats, clock: ContextClock
-) -> tuple[Floats, Floats]:
-    """(moment, picture minus sound) of every mark that was both seen and heard."""
-    ears = seen.heard_at + np.array(find_marks(seen.heard, RATE)) / RATE
-    sound = {i: float(clock(ears[j])) for i, j in match_marks(said.marks, ears)}
-    both = [(sound[i], eye - sound[i]) for i, eye in zip(sent.tolist(), picture, strict=True) if i in sound]
+def _sound_offsets(seen: Observation, picture: Floats, clock: ContextClock) -> tuple[Floats, Floats]:
+    """(moment, picture minus sound) of every mark that was both seen and heard, in ms.
+
+    Marks are paired by their own times: sound and picture that were further apart than a jump would
+    be no avatar at all.
+    """
+    ears = clock(seen.heard_at + np.array(find_marks(seen.heard, RATE)) / RATE) + seen.device_delay
+    pairs = match_marks(picture / 1000, ears / 1000, tolerance=0.04, near=0.0)
+    both = [(ears[j], picture[i] - ears[j]) for i, j in pairs]
     table = np.array(both, np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 

@@ -106,9 +106,17 @@ class PageDriver:
         self._page.goto(self._url)
         self._page.wait_for_selector("input[name=portrait]:checked", state="attached")
         self._page.check("input[name=voice][value=mic]", force=True)
+        self._page.evaluate("visavisProbe.ready")
 
-    def call(self) -> None:
-        """Start a call with sound; returns when the first frame is on the screen. StreamError otherwise."""
+    def call(self, sound: bool) -> None:
+        """Start a call; returns when the first frame is on the screen.
+
+        Without ``sound`` (the page's default with a microphone) the picture is shown at once; with it,
+        as with headphones, the picture waits for its sound.
+
+        Raises:
+            StreamError: no frame came; with the page's own words.
+        """
         self._page.evaluate("visavisProbe.clear()")
         self._page.click("#start")
         try:
@@ -116,8 +124,7 @@ class PageDriver:
         except Exception as error:
             notice = self._page.inner_text("#notice")
             raise StreamError(f"the call did not come up: {notice or error}") from error
-        if self._page.get_attribute("#sound", "aria-pressed") == "false":
-            # As with headphones: only who hears the voice needs picture and sound together.
+        if (self._page.get_attribute("#sound", "aria-pressed") == "true") is not sound:
             self._page.click("#sound")
 
     def hold(self, seconds: float, pid: int) -> LiveRun:

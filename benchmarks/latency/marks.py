@@ -103,13 +103,16 @@ class MarkListener:
         return peaks[0] - GUARD if peaks else None
 
 
-def match_marks(sent: Floats, heard: Floats, tolerance: float = 0.02) -> list[tuple[int, int]]:
+def match_marks(
+    sent: Floats, heard: Floats, tolerance: float = 0.02, near: float | None = None
+) -> list[tuple[int, int]]:
     """Pairs (index in ``sent``, index in ``heard``), ascending, of the delay that explains most of ``heard``.
 
     Both are ascending times in seconds on clocks that differ by any constant; the delay may wander
     slowly, by less than ``tolerance`` between neighbouring marks, and may jump now and then.
+    ``near``: only delays that a jump from this one could lead to.
     """
-    return _match(sent, heard, tolerance, None)
+    return _match(sent, heard, tolerance, near)
 
 
 def _match(sent: Floats, heard: Floats, tolerance: float, lag: float | None) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ def test_benchmark_measures_a_real_call(
     assert refused["smallest_ms"] > 60
     # Nothing can be faster than the budget, but for the part of a frame by which a mark trails its start.
     assert measured["end_to_end_ms"]["low"] > 480.0
+    assert measured["sound_off_ms"]["count"] > 20
     assert measured["marked_samples_ms"]["count"] >= 4
     assert measured["av_offset_ms"]["count"] >= 2
     assert measured["frames"]["shown"] > 100

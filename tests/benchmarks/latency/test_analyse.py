@@ -44,6 +44,7 @@ def observe(latency_ms: float, sound_early_ms: float, lost: set[int]) -> Observa
         first_frame_at=400.0,
         heard=heard.astype(np.float32),
         heard_at=SPOKEN_AT,
+        device_delay=7.0,
         playout=np.array([[1000.0, 5000.0, 4990.0]]),
         time_origin=0.0,
     )
@@ -89,7 +90,7 @@ def test_latency_is_found_on_one_clock(latency: float) -> None:
     assert np.median(found.frame_latency) == pytest.approx(latency, abs=1.0)
     assert np.ptp(found.frame_latency) < 2.0
     assert np.median(found.mark_latency) == pytest.approx(latency, abs=1.0)
-    assert np.median(found.av_offset) == pytest.approx(12.0, abs=1.0)
+    assert np.median(found.av_offset) == pytest.approx(12.0 - 7.0, abs=1.0)
     assert found.playout_offset.tolist() == [10.0]
     assert found.first_frame_ms == 300.0
     assert found.fps == pytest.approx(25.0, abs=0.01)

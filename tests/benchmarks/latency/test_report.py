@@ -32,6 +32,7 @@ def measured() -> BudgetRun:
     return BudgetRun(
         budget_ms=160.0,
         measured=analyse(observe(213.0, 5.0, {30}), SAID),
+        sound_off=analyse(observe(188.0, 0.0, set()), SAID),
         stats=STATS,
         resources=ResourceLog([1.0, 2.0], [80.0, 90.0], [400.0, 401.0], [60.0, 70.0]),
         server_ready_s=4.0,
@@ -50,7 +51,7 @@ def whole() -> BenchmarkRun:
 def test_every_output_names_what_was_measured_and_what_was_refused() -> None:
     run = whole()
     text, html, record = table(run), html_report(run), json_record(run)
-    assert re.search(r"^160 +213 +213 +213 ", text, re.MULTILINE)
+    assert re.search(r"^160 +213 +213 +213 +188 ", text, re.MULTILINE)
     assert "60 ms: refused, the smallest budget here is 118 ms" in text
     assert record == json.loads(json.dumps(record))
     assert record["budgets"][0]["smallest_ms"] == 118
