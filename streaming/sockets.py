@@ -81,6 +81,7 @@ class _PcmSocket:
             BufferedSource("pcm", seconds=60.0) if pace == "buffer" else session.live_source("pcm live")
         )
         self._segments = _Segments()
+        self._clears = 0
 
     async def run(self) -> None:
         """Until the client leaves or the session ends."""
@@ -128,9 +129,7 @@ class _PcmSocket:
 
     async def _clear(self) -> None:
         cut = self._session.clear()
-        if isinstance(self.source, BufferedSource):
-            for position in self._segments.interrupt(self.source.played):
-                await self._send(type="finished", position_s=round(position, 3), interrupted=True)
+        await self._report_interrupted()
         await self._send(type="cleared", cut_ms=round(cut, 1))
 
     async def _end(self) -> None:
@@ -147,10 +146,18 @@ class _PcmSocket:
         """Tell about finished segments once their last sample has left, D after it was taken."""
         delay = self._session.options.budget.total_ms / 1000
         while isinstance(self.source, BufferedSource):
+            await self._report_interrupted()
             for length in self._segments.finished(self.source.played):
                 await asyncio.sleep(delay)
                 await self._send(type="finished", position_s=round(length, 3), interrupted=False)
             await asyncio.sleep(0.02)
+
+    async def _report_interrupted(self) -> None:
+        """Tell about segments that a barge-in ended, whoever asked for it."""
+        if isinstance(self.source, BufferedSource) and self.source.clears != self._clears:
+            self._clears = self.source.clears
+            for position in self._segments.interrupt(self.source.played):
+                await self._send(type="finished", position_s=round(position, 3), interrupted=True)
 
     async def _send(self, **message: object) -> None:
         if not self._socket.closed:

@@ -80,6 +80,8 @@ class BufferedSource:
         self._closed = False
         self.played = 0
         """Samples given out so far, silence not counted."""
+        self.clears = 0
+        """How often :meth:`clear` was called."""
 
     @property
     def buffered(self) -> int:
@@ -119,15 +121,19 @@ class BufferedSource:
         return np.concatenate([*taken, np.zeros(want, np.float32)])
 
     def clear(self) -> int:
+        self.clears += 1
+        return self._forget()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._forget()
+
+    def _forget(self) -> int:
         forgotten = self._size
         self._parts.clear()
         self._size = 0
         self._room.set()
         return forgotten
-
-    async def close(self) -> None:
-        self._closed = True
-        self.clear()
 
     def fail(self, error: BaseException) -> None:
         """Mark the source as broken; what is buffered is still given out."""
