@@ -107,10 +107,10 @@ class MouthLayer:
             xyz, frame.normals[self._vertices], self._base, self._gloss, self._direction, *line.arrays(), rgba
         )
         light = rgba[:, 3].copy()
-        socket, solid = (_picked(t, light) for t in (self._socket, self._solid))
+        solid = _picked(self._solid, light)
         rgba[:, 3] = 1.0
         self._draw_throat(canvas, lips)
-        draw_coloured(canvas, xyz, socket, rgba, test=True, write=False, cull=True)
+        draw_coloured(canvas, xyz, self._socket, rgba, test=True, write=False, cull=True)
         draw_coloured(canvas, xyz, solid, rgba, cull=True)
         if len(self._seen):
             xyz[:, 2] -= _NEARER_CM

@@ -60,7 +60,7 @@ def mouth_colours(source: SourceGeometry) -> MouthColours:
         lip=lip.astype(np.float32),
         tongue=tongue.astype(np.float32),
         gum=gum.astype(np.float32),
-        socket=(gum * np.array([0.62, 0.52, 0.52])).astype(np.float32),
+        socket=(gum * np.array([0.88, 0.76, 0.76])).astype(np.float32),
         dark=(lip * np.array([0.20, 0.11, 0.11])).astype(np.float32),
         direction=_light_direction(image, points),
     )
@@ -146,21 +146,25 @@ def _light_direction(image: Float, points: Float) -> Float:
 
 
 def vertex_colours(basis: FaceBasis, colours: MouthColours) -> tuple[Float, Float]:
-    """Colour [V, 3] in full light and gloss [V, 4] (see ``light_interior``) of the interior."""
+    """Colour [V, 3] in full light and gloss [V, 5] (see ``light_interior``) of the interior."""
     base = np.zeros_like(basis.mean)
-    gloss = np.zeros((len(basis.mean), 4), np.float32)
+    gloss = np.zeros((len(basis.mean), 5), np.float32)
     for name, colour, shine in (
-        ("socket", colours.socket, (0.05, 10.0, 0.26, 0.8)),
+        ("socket", colours.socket, (0.05, 10.0, 0.22, 0.55)),
         ("gums", colours.gum, (0.14, 26.0, 0.17, 1.0)),
         ("tongue", colours.tongue, (0.13, 16.0, 0.20, 1.0)),
         ("teeth_upper", colours.tooth, (0.14, 30.0, 0.16, 0.32)),
         ("teeth_lower", colours.tooth * 0.96, (0.12, 30.0, 0.18, 0.40)),
     ):
         part = basis.part(name)
-        base[part], gloss[part] = colour, shine
+        base[part], gloss[part, :4] = colour, shine
     for name, up in (("teeth_upper", -1.0), ("teeth_lower", 1.0)):
         part = basis.part(name)
         base[part] *= _tooth_tone(basis, part, up)
+        # Molars are seldom seen and never sharp: their bumps would look like noise.
+        molar = smoothstep(1.7, 2.3, np.abs(basis.mean[part, 0]))
+        gloss[part, 4] = 0.85 * molar
+        gloss[part, 0] *= 1.0 - 0.8 * molar
     tongue = basis.part("tongue")
     base[tongue] *= _tongue_tone(basis.mean[tongue])[:, None]
     return base, gloss
@@ -197,7 +201,7 @@ def _tooth_tone(basis: FaceBasis, part: slice, up: float) -> Float:
         molar = float(smoothstep(2.0, 2.9, np.float32(abs(centre[0]))))
         warm = 0.10 * (1.0 - edge) + 0.04 * canine
         cool = 0.05 * smoothstep(0.80, 1.0, edge.astype(np.float32))
-        level = shade * (1.0 - 0.05 * (1.0 - edge) - 0.10 * molar)
+        level = shade * (1.0 - 0.05 * (1.0 - edge) - 0.18 * molar)
         tone[mine] = np.stack([level * (1 - cool), level * (1 - 0.45 * warm), level * (1 - warm + cool)], 1)
     return tone
 

@@ -85,7 +85,7 @@ def test_a_slit_lets_less_light_in() -> None:
     xyz = np.ascontiguousarray(basis.mean[part] * [20, -20, -1] + [256, 256, 100], np.float32)
     normals = np.tile(np.array([0, 0, 1], np.float32), (len(xyz), 1))
     base = np.full((len(xyz), 3), 200, np.float32)
-    gloss = np.tile(np.array([0.1, 20, 0.2, 0.5], np.float32), (len(xyz), 1))
+    gloss = np.tile(np.array([0.1, 20, 0.2, 0.5, 0.0], np.float32), (len(xyz), 1))
     light = np.array([0.0, 0.34, 0.94], np.float32)
     seen = []
     for half in (0.01, 0.1, 0.4):
