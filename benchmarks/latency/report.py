@@ -154,8 +154,8 @@ def html_report(run: BenchmarkRun) -> str:
     intro = (
         "A sample is spoken into the page's microphone; the frame that owns it comes back with its index "
         "written into its pixels. Both moments are read off the page's one clock: microphone, encoder, "
-        "network, jitter buffers, the server's fixed budget, video coding and the screen are all inside. With "
-        "the sound on, the page holds the picture back until its sound is at the loudspeaker."
+        "network, jitter buffers, the server's fixed budget, video coding and the screen are all inside. "
+        "With the sound on, the page holds the picture back until its sound is at the loudspeaker."
     )
     parts = [
         f"<h1>visavis latency, recipe {escape(run.recipe)}</h1><p>{intro}</p>",
