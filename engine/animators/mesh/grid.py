@@ -66,7 +66,8 @@ def head_weight(points: Float) -> Float:
     """
     height = points[:, 1] + 0.45 * np.clip(points[:, 2] - 4.0, 0.0, 7.0)
     height = height - 0.35 * np.maximum(np.abs(points[:, 0]) - 7.5, 0.0)
-    return smoothstep(-18.5, -6.5, height)
+    # The slow foot of the curve is cut off: what hardly moves should not move at all.
+    return np.asarray(np.maximum(smoothstep(-18.5, -6.5, height) - 0.03, 0.0) / 0.97, np.float32)
 
 
 def laplacian(n: int) -> sp.csr_matrix:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from engine.animators.mesh.drawneyes import drawn_eyes
 from engine.animators.mesh.grid import smoothstep
 from engine.animators.mesh.layers import SourceGeometry
 from engine.animators.mesh.skin import LID_ROWS
@@ -36,11 +37,13 @@ def _curve_distance(points: Float, curve: Float) -> Float:
 
 def lid_paint(source: SourceGeometry) -> tuple[Float, Float]:
     """Paint of both closed lids [2, V, 4] (0..255, opacity) and lash colours [2, 4]."""
-    paints, lashes = zip(*(_one_lid(source, eye) for eye in range(2)), strict=True)
+    eyes = (source.landmarks[LID_ROWS[0]], source.landmarks[LID_ROWS[1]])
+    drawn = drawn_eyes(source.crop, eyes) or (None, None)
+    paints, lashes = zip(*(_one_lid(source, eye, drawn[eye]) for eye in range(2)), strict=True)
     return np.stack(paints).astype(np.float32), np.stack(lashes).astype(np.float32)
 
 
-def _one_lid(source: SourceGeometry, eye: int) -> tuple[Float, Float]:
+def _one_lid(source: SourceGeometry, eye: int, drawn: tuple[Float, Float] | None) -> tuple[Float, Float]:
     basis, crop, vertices = source.basis, source.crop, source.vertices
     share = lid_share(source, eye)
     at = basis.at_landmarks(vertices)
@@ -69,7 +72,14 @@ def _one_lid(source: SourceGeometry, eye: int) -> tuple[Float, Float]:
     inside = smoothstep(-0.12, 0.06, ends / width)
     side = vertices[:, 1] > upper[[0, -1], 1].mean() - 0.6
     paint[:, 3] = 0.94 * np.maximum(lid, 0.95 * fold) * inside * side * skin * smoothstep(0.04, 0.2, edge)
-    return paint, np.append(0.8 * dark, 0.65).astype(np.float32)
+    lash = np.append(0.8 * dark, 0.65).astype(np.float32)
+    if drawn is not None:
+        mask, flat = drawn
+        cover = mask[xy[:, 1], xy[:, 0]] * skin * (edge < 2.5)
+        paint[:, :3] = np.where(paint[:, 3:] > 0.01, 0.3 * paint[:, :3] + 0.7 * flat, flat)
+        paint[:, 3] = np.maximum(paint[:, 3], cover)
+        lash[3] = 0.95
+    return paint, lash
 
 
 def lid_share(source: SourceGeometry, eye: int) -> Float:

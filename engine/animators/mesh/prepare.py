@@ -87,11 +87,14 @@ def premultiplied(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.
     """The person alone [H, W, 4]: crop - (1 - matte) background, so that laid over the background
     it gives the crop back.
 
-    Where the guessed background is brighter than the photo allows (dark hair before a window), the
-    matte is raised until the person's colour is not negative.
+    Where the guessed background would leave the person an implausible colour (dark hair before a
+    window), the matte is raised until it does not.
     """
-    ratio = crop.astype(np.float32) / np.maximum(background, 1)
-    least = 1.0 - ratio.min(-1)
+    photo, behind = crop.astype(np.float32), background.astype(np.float32)
+    # alpha at which (photo - (1 - alpha) behind) / alpha is 0.6 photo, or halfway to white.
+    darker = (behind - photo) / np.maximum(behind - 0.6 * photo, 1.0)
+    lighter = (photo - behind) / np.maximum(0.5 * photo + 127.5 - behind, 1.0)
+    least = np.clip(np.maximum(darker, lighter), 0.0, 1.0).max(-1)
     alpha = np.where(matte > 0.004, np.maximum(matte, least), 0.0)
     changed = (np.abs(crop.astype(np.int16) - background).max(-1) > 2) & (alpha == 0.0)
     alpha = np.ceil(np.where(changed, np.maximum(least, 0.004), alpha) * 255.0) / 255.0
