@@ -43,6 +43,9 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 
+MOST_UNKNOWN = 0.03
+"""Utterances with more frames of unknown phone than this are not used."""
+
 _A = slice(FEATURES.index(f"phoneA.{PHONES[0]}"), FEATURES.index(f"phoneA.{PHONES[0]}") + len(PHONES))
 _B = slice(FEATURES.index(f"phoneB.{PHONES[0]}"), FEATURES.index(f"phoneB.{PHONES[0]}") + len(PHONES))
 
@@ -147,9 +150,18 @@ def people(clips: list[Clip]) -> list[Person]:
 
 
 def clip_sequences(
-    persons: list[Person], cache: FeatureCache, model: Articulation, copies: dict[str, int], delay: float
+    persons: list[Person],
+    cache: FeatureCache,
+    model: Articulation,
+    copies: dict[str, int],
+    delay: float = 0.0,
+    trust: float = 1.0,
 ) -> Iterator[Sequence]:
-    """Each clip clean, then ``copies[speaker]`` augmented ones (none where the speaker is not named)."""
+    """Each clip clean, then ``copies[speaker]`` augmented ones (none where the speaker is not named).
+
+    ``trust`` is the share of the real opening in the target, the rest is the articulation model's: it
+    takes the edge off what only this person does.
+    """
     for person in tqdm(persons, desc="clips", unit="person"):
         for clip in person.clips:
             spoken = person.spoken(clip, cache)
@@ -157,7 +169,8 @@ def clip_sequences(
             prior = coarticulate(spoken.posteriors, opening[: len(spoken.opening)])
             width = ((clip.shape[: len(prior), 0] / person.width - 1.0) * 0.55).astype(np.float32)
             width[np.isnan(spoken.opening)] = np.nan
-            targets = (prior, spoken.opening, width)
+            blend = trust * spoken.opening + (1.0 - trust) * opening[: len(prior)]
+            targets = (prior, blend.astype(np.float32), width)
             for key, heard, factor in _heard(clip, copies.get(spoken.speaker, 0)):
                 made = cache(key, heard)
                 moved = [_warp(values, factor, len(made), delay) for values in targets]
@@ -186,15 +199,15 @@ def labelled_sequences(
     corpus = Corpus(folder)
     items = [i for i in corpus.items if i.split == "train" and i.frames > 150]
     order = np.random.default_rng(0).permutation(len(items))
-    for index in tqdm(order[:count], desc="speech", unit="utterance"):
-        item = items[index]
+    known = [items[k] for k in order if (corpus.phones(items[k]) < 0).mean() < MOST_UNKNOWN]
+    for item in tqdm(known[:count], desc="speech", unit="utterance"):
         labels = corpus.phones(item).astype(np.int64)[:1000]
         audio = corpus.samples(item)[: len(labels) * 160]
         key = f"speech+{item.name}"
         heard, factor = _augment(audio, _noise_of(key))
         made = cache(key, heard)
-        known = np.where(labels >= 0, labels, 0)[: len(labels) // 4 * 4]
-        posteriors = np.eye(len(PHONES), dtype=np.float32)[known].reshape(-1, 2, len(PHONES)).mean(axis=1)
+        phones = np.maximum(labels, 0)[: len(labels) // 4 * 4]
+        posteriors = np.eye(len(PHONES), dtype=np.float32)[phones].reshape(-1, 2, len(PHONES)).mean(axis=1)
         opening = model.opening(posteriors)
         # The louder half of a voice opens a little wider (Schulman, 1989).
         loud = _warp(made[:, FEATURES.index("loudness")], 1.0 / factor, len(opening), 0.0)
