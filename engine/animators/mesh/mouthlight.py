@@ -98,11 +98,12 @@ def light_interior(
         upper = top[k] + f * (top[k + 1] - top[k])
         lower = bottom[k] + f * (bottom[k + 1] - bottom[k])
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
-        if nz < -0.35:
-            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = 0.0, 0.0, 0.0, -1.0
-            continue
         below, above = (y - upper) / per_cm, (lower - y) / per_cm
         aside = min(x - left, right - x) / per_cm
+        inside = min(min(below, above), aside)
+        if nz < -0.35 or inside < -2.0 * _HIDDEN_CM:
+            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = 0.0, 0.0, 0.0, -1.0
+            continue
         light = _let_in(below, above, aside, below + above, middle, gloss[i, 3])
         behind = max(z - depth - 0.35, 0.0)
         light *= 0.13 + 0.87 * math.exp(-behind * gloss[i, 2])
@@ -117,4 +118,4 @@ def light_interior(
         out[i, 0] = base[i, 0] * diffuse * math.exp(-0.08 * log) + shine
         out[i, 1] = base[i, 1] * green + shine
         out[i, 2] = base[i, 2] * green * (1.0 + 0.03 * log) + shine
-        out[i, 3] = light if min(min(below, above), aside) > -_HIDDEN_CM else -1.0
+        out[i, 3] = light if inside > -_HIDDEN_CM else -1.0
