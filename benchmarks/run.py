@@ -3,7 +3,7 @@
 ::
 
     python benchmarks/run.py                       # 60 s at each of 120, 160 and 240 ms, in Chromium
-    python benchmarks/run.py --quick               # the same in about a minute
+    python benchmarks/run.py --quick               # the same in about two minutes
     python benchmarks/run.py --engine-only         # no browser, no server: the pipeline alone
     python benchmarks/run.py --budgets 160 --seconds 600
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="default", help="recipe to measure (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="steady state per budget (default: 60)")
     parser.add_argument("--budgets", type=float, nargs="+", default=[120.0, 160.0, 240.0], metavar="MS")
-    parser.add_argument("--quick", action="store_true", help="8 s per budget")
+    parser.add_argument("--quick", action="store_true", help="12 s per budget")
     parser.add_argument("--engine-only", action="store_true", help="no server and no browser")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the report (default: out)")
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.relative_to(ROOT)}")
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 0 when at least one budget was measured (or with ``--engine-only``)."""
     args = _parser().parse_args(argv)
     if args.quick:
-        args.seconds = 8.0
+        args.seconds = 12.0
     try:
         _say(f"engine alone, recipe {args.recipe}")
         engine = _measure_engine(args.recipe, args.seconds)

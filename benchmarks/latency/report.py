@@ -45,6 +45,8 @@ def _tiles(values: list[tuple[str, str]]) -> str:
 
 
 def _row(name: str, s: Summary) -> list[str]:
+    if not s.count:
+        return [name, "0", *["–"] * 5]
     return [name, str(s.count), *(f"{v:.1f}" for v in (s.low, s.p50, s.p95, s.p99, s.high))]
 
 
@@ -80,14 +82,14 @@ def _budget_section(run: BudgetRun) -> str:
     if run.measured is None:
         return title + _card("Refused", f"<p>{escape(run.refusal or '')}</p>", "refused")
     m, s = run.measured, run.summaries()
-    e2e = s["end_to_end_ms"]
+    e2e, av = s["end_to_end_ms"], s["av_offset_ms"]
     frames = run.stats.get("frames", {})
     on_time = 100 * (1 - frames.get("late", 0) / max(1, frames.get("total", 0)))
     tiles = _tiles([
         ("end to end, median", f"{e2e.p50:.0f} ms"),
         ("end to end, p99", f"{e2e.p99:.0f} ms"),
         ("the same with the sound off", f"{s['sound_off_ms'].p50:.0f} ms"),
-        ("A/V offset, median", f"{s['av_offset_ms'].p50:+.0f} ms"),
+        ("A/V offset, median", f"{av.p50:+.0f} ms" if av.count else "none seen"),
         ("frames shown", f"{m.fps:.1f} fps"),
         ("left the server on time", f"{on_time:.2f} %"),
         ("warm start to first frame", f"{m.first_frame_ms:.0f} ms"),

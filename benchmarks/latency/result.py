@@ -176,7 +176,7 @@ def headline(run: BudgetRun) -> list[str]:
         f"{e2e.p99:.0f}",
         f"{s['sound_off_ms'].p50:.0f}",
         f"{s['silence_to_speech_ms'].p50:.0f}",
-        f"{av.p50:+.0f}",
+        f"{av.p50:+.0f}" if av.count else "none seen",
         f"{m.fps:.1f}",
         f"{share:.2f}",
         f"{run.cold_s:.1f}",
