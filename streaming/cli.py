@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import runpy
 import signal
 import sys
@@ -114,7 +115,11 @@ def _add_serve(commands: Any) -> None:
     command.add_argument(
         "--token", help="secret that clients must know; needed to listen beyond this machine"
     )
-    command.add_argument("--max-sessions", type=int, default=4, help="avatars at once (default: %(default)s)")
+    # A session takes about half a core.
+    most = max(2, os.cpu_count() or 2)
+    command.add_argument(
+        "--max-sessions", type=int, default=most, help="avatars at once (default: %(default)s)"
+    )
     command.add_argument("--play", type=Path, metavar="FILE", help="speak a file, looped, in session `live`")
     command.add_argument(
         "--mic",

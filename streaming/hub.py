@@ -31,6 +31,9 @@ __all__ = ["LIVE", "VOICES", "FullError", "Hub", "HubOptions", "make_cond"]
 
 log = logging.getLogger("visavis")
 
+_UNUSED_S = 30.0
+"""A session that nobody has come to after so long is closed."""
+
 LIVE = "live"
 """The session of those who name none."""
 
@@ -177,6 +180,7 @@ class Hub:
         session = Session(self.pipeline, self._worker, self.clock, options)
         self.sessions[name] = session
         self._spawn(self._forget_when_closed(session))
+        self._spawn(self._close_if_unused(session, _UNUSED_S))
         return session
 
     async def find_or_create(self, name: str, portrait: str | None = None) -> Session:

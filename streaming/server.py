@@ -24,7 +24,7 @@ from aiohttp import web
 from engine.errors import ConfigError, InputError
 from engine.types import CONTROLS
 from streaming.access import access_middleware, errors_middleware, is_loopback
-from streaming.hub import LIVE, VOICES, Hub
+from streaming.hub import LIVE, VOICES, FullError, Hub
 from streaming.metrics import prometheus
 from streaming.peers import Peer
 from streaming.session import Session
@@ -35,6 +35,8 @@ __all__ = ["HUB", "PEERS", "ServerOptions", "create_app"]
 MAX_UPLOAD = 20 * 1024 * 1024
 MAX_SDP = 64 * 1024
 MAX_JSON = 256 * 1024
+VIEWERS = 8
+"""Connections per allowed session: each one costs an encoder."""
 HUB: web.AppKey[Hub] = web.AppKey("hub", Hub)
 PEERS: web.AppKey[dict[str, Peer]] = web.AppKey("peers", dict)
 _PAGES = Path(__file__).parent / "web"
@@ -154,7 +156,11 @@ async def _connect(
         peers.pop(peer.id, None)
         hub.release(session, linger)
 
+    most = VIEWERS * hub.options.max_sessions
     hub.hold(session)
+    if len(peers) >= most:
+        hub.release(session, linger)
+        raise FullError(f"all {most} connections are taken; try again later or raise --max-sessions")
     peer = Peer(session, request.app[_OPTIONS].ice_servers, gone)
     peers[peer.id] = peer
     try:

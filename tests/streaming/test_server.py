@@ -19,7 +19,8 @@ from PIL import Image
 
 from engine.errors import ConfigError
 from engine.types import CONTROLS
-from streaming import peers
+from streaming import hub as hub_module
+from streaming import peers, server
 from streaming.clock import OUT_RATE
 from streaming.demo import Caller
 from streaming.hub import Hub, HubOptions
@@ -33,11 +34,11 @@ OPTIONS = HubOptions(recipe="tiny", budget_ms=600.0, max_sessions=2, linger_s=0.
 
 @asynccontextmanager
 async def served(
-    options: HubOptions = OPTIONS, server: ServerOptions | None = None
+    options: HubOptions = OPTIONS, access: ServerOptions | None = None
 ) -> AsyncIterator[tuple[Hub, Any]]:
     hub = Hub(options)
     await hub.start()
-    client: Any = TestClient(TestServer(create_app(hub, server or ServerOptions())))
+    client: Any = TestClient(TestServer(create_app(hub, access or ServerOptions())))
     await client.start_server()
     try:
         yield hub, client
@@ -257,6 +258,22 @@ async def test_no_more_sessions_than_allowed() -> None:
         await viewer.close()
 
 
+async def test_no_more_connections_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "VIEWERS", 0)
+    async with served() as (hub, client):
+        headers = {"Content-Type": "application/sdp"}
+        full = await client.post("/whep", data="v=0\r\n", headers=headers)
+        assert full.status == 503
+        await until(lambda: not hub.sessions)
+
+
+async def test_a_session_nobody_comes_to_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_UNUSED_S", 0.1)
+    async with served() as (hub, _):
+        await hub.create("lonely")
+        await until(lambda: not hub.sessions)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"type": "answer"}, {"sdp": 5}, {"sdp": "x" * 70_000}, {"source": "radio"}, {"source": "sample:none"},
@@ -335,7 +352,7 @@ async def test_only_this_machine_and_its_own_page_may_ask_without_a_token() -> N
 
 async def test_pages_elsewhere_may_call_when_they_are_named() -> None:
     page = "https://player.example"
-    async with served(server=ServerOptions(token="secret", allow_origins=(page,))) as (_, client):
+    async with served(access=ServerOptions(token="secret", allow_origins=(page,))) as (_, client):
         question = {"Origin": page, "Access-Control-Request-Method": "POST"}
         asked = await client.options("/whep", headers=question)
         assert (asked.status, asked.headers["Access-Control-Allow-Origin"]) == (204, page)
@@ -347,7 +364,7 @@ async def test_pages_elsewhere_may_call_when_they_are_named() -> None:
 
 
 async def test_a_token_opens_by_header_query_or_cookie() -> None:
-    async with served(server=ServerOptions(token="secret")) as (_, client):
+    async with served(access=ServerOptions(token="secret")) as (_, client):
         refused = await client.get("/api/voices")
         assert refused.status == 401
         assert refused.headers["WWW-Authenticate"] == "Bearer"
