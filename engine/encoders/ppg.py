@@ -52,6 +52,9 @@ _HOP = 640
 _HISTORY = VAD_WINDOW + _HOP
 _PITCH_START = _HISTORY - 2 * _HOP + (_HOP - PITCH_WINDOW) // 2
 _VAD_START = _HISTORY - VAD_WINDOW - _HOP // 2
+# Stationary sound (hum, a held chord) never rises over the tracked floor, in bels; speech does.
+# Once it has, it is believed for two to three seconds, so that talk in loud noise passes too.
+_LIVELY_LEAST, _LIVELY_SURE, _LIVELY_MOST, _LIVELY_FALL = 0.55, 0.7, 1.2, 0.01
 _VAD_GOAL_DB, _VAD_MOST_DB = -20.0, 45.0
 
 
@@ -61,8 +64,8 @@ class PpgState:
 
     ``history`` [B, 3840] samples up to the last whole frame, ``pending`` [B, 640] the frame that
     is arriving (``fill`` samples of it), ``pitch`` [B, 2] running mean of log2 f0 and 1 once
-    voiced, ``reference`` [B] last reference level (dB), ``own`` [B, 4 + 20] columns of the frame
-    held back. Controls: in force, of the arriving frame, of the held frame, [B, K] each.
+    voiced, ``reference`` [B] last reference level (dB), ``lively`` [B] slowly falling peak of
+    the ``snr`` column, ``own`` [B, 4 + 20] columns of the frame held back. Controls: in force, of the arriving frame, of the held frame, [B, K] each.
     ``frame`` is the arriving frame (−1 before the first chunk), ``end`` the next sample due.
     """
 
@@ -72,6 +75,7 @@ class PpgState:
     acoustic: AcousticState
     pitch: Tensor
     reference: Tensor
+    lively: Tensor
     own: Tensor
     in_force: Tensor
     arriving: Tensor
@@ -124,6 +128,7 @@ class PpgEncoder:
             acoustic=self.model.init_state(batch),
             pitch=torch.zeros(batch, 2),
             reference=torch.zeros(batch),
+            lively=torch.zeros(batch),
             own=torch.zeros(batch, len(_OWN) + BANDS),
             in_force=CONTROLS.default(batch),
             arriving=CONTROLS.default(batch),
@@ -167,7 +172,7 @@ class PpgEncoder:
         return FeatureChunk(first, data, controls)
 
     def reset(self, state: PpgState, rows: Tensor) -> None:
-        for value in (state.history, state.pending, state.pitch, state.reference, state.own):
+        for value in (state.history, state.pending, state.pitch, state.reference, state.lively, state.own):
             value[rows] = 0.0
         for value in state.acoustic.tensors():
             value[rows] = 0.0
@@ -237,6 +242,10 @@ class PpgEncoder:
         scalars = torch.stack(
             [power, power - reference.mean(1) / 10, power - floor.mean(1) / 10, tilt.float()], dim=1
         )
+        risen = scalars[:, 2].clamp(max=_LIVELY_MOST)
+        state.lively.copy_(torch.maximum(risen, state.lively - _LIVELY_FALL))
+        gate = ((state.lively - _LIVELY_LEAST) / (_LIVELY_SURE - _LIVELY_LEAST)).clamp(0.0, 1.0)
+        late = torch.cat([late, gate.unsqueeze(1)], dim=1)
         return normal, torch.cat([scalars, pool_bands(normal)], dim=1), late
 
     def _prosody(self, state: PpgState) -> Tensor:
@@ -261,14 +270,16 @@ class PpgEncoder:
 
 def _columns(own: Tensor, following: Tensor, late: Tensor, log_posteriors: Tensor, code: Tensor) -> Tensor:
     """Put one frame's (or a whole stream's) columns in the order of :data:`FEATURES`."""
-    posteriors = log_posteriors.exp()
+    gate = late[..., 3:4].unsqueeze(-1)
+    posteriors = gate * log_posteriors.exp()
+    posteriors[..., SILENCE] += 1.0 - gate[..., 0]
     speech = 1.0 - posteriors[..., :2, SILENCE].mean(-1, keepdim=True)
     voice = speech * (0.6 + 0.4 * late[..., 2:3])
     scalars = len(_OWN)
     return torch.cat(
         [
             own[..., :scalars],
-            late,
+            late[..., :3],
             voice,
             posteriors.flatten(-2),
             code,
