@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,9 @@ Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 _FEATHER = 28.0
-"""Crop px over which the crop fades into the picture."""
+"""Crop px over which the crop fades into the picture where the person crosses its border ..."""
+_NARROW = 5.0
+"""... and where only background does."""
 
 
 class PasteBack:
@@ -23,15 +27,23 @@ class PasteBack:
     Args:
         picture: uint8 [H, W, 3].
         crop_from_image: [2, 3], picture pixel centres to crop pixel centres.
-        size: side of the crop, px.
+        matte: float32 [S, S] the person in the crop, 0..1 (an identity's ``person[..., 3] / 255``); None
+            fades widely at every border, as if the person crossed them all.
 
-    >>> paste = PasteBack(portrait.picture.rgb, portrait.crop_from_image)
+    >>> paste = PasteBack(portrait.picture.rgb, portrait.crop_from_image, identity.person[..., 3] / 255)
     >>> full = paste(frame)  # uint8 [H, W, 3], H and W made even
     """
 
-    def __init__(self, picture: Bytes, crop_from_image: NDArray[np.float64], size: int = 512) -> None:
+    def __init__(
+        self,
+        picture: Bytes,
+        crop_from_image: NDArray[np.float64],
+        matte: NDArray[np.floating[Any]] | None = None,
+    ) -> None:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise ConfigError(f"the picture must be uint8 [H, W, 3], got {picture.dtype} {picture.shape}")
+        matte = np.ones((512, 512), np.float32) if matte is None else np.asarray(matte, np.float32)
+        size = matte.shape[0]
         height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
         self.picture: Bytes = np.ascontiguousarray(picture[:height, :width])
         image_from_crop = cv2.invertAffineTransform(np.asarray(crop_from_image, np.float64))
@@ -40,32 +52,44 @@ class PasteBack:
         low = np.clip(np.floor(placed.min(0)).astype(int), 0, [width, height])
         high = np.clip(np.ceil(placed.max(0)).astype(int) + 1, 0, [width, height])
         self._box = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+        self._still: Bytes = np.ascontiguousarray(self.picture[self._box])
         self._place = image_from_crop.copy()
         self._place[:, 2] -= low
         self._size = (int(high[0] - low[0]), int(high[1] - low[1]))
-        self._mask = self._feather(size, placed, (width, height))
+        ends = np.array([*(placed.min(0) < 1.0), *(placed.max(0) > np.array([width, height]) - 2.0)])
+        mask = self._warp(_feather(matte, ends))
+        self._weights: tuple[Float, Float] = (mask, 1.0 - mask)
 
-    def _feather(self, size: int, placed: NDArray[np.float64], limits: tuple[int, int]) -> Float:
-        """Opacity of the crop inside its box [h, w, 1]: fading towards borders the picture continues."""
-        inset = np.minimum(np.arange(size), np.arange(size)[::-1]) / _FEATHER
-        ramp = np.clip(inset, 0.0, 1.0)
-        ramp = ramp * ramp * (3.0 - 2.0 * ramp)
-        half = np.arange(size) < size // 2
-        # Where the crop ends with the picture there is nothing to blend with.
-        near_start, near_end = placed.min(0) < 1.0, placed.max(0) > np.array(limits) - 2.0
-        x = np.where(half, np.where(near_start[0], 1.0, ramp), np.where(near_end[0], 1.0, ramp))
-        y = np.where(half, np.where(near_start[1], 1.0, ramp), np.where(near_end[1], 1.0, ramp))
-        mask = (y[:, None] * x[None]).astype(np.float32)
-        return self._warp(mask, cv2.BORDER_REPLICATE)[..., None]
-
-    def _warp(self, image: Float, border: int) -> Float:
-        warped = cv2.warpAffine(image, self._place, self._size, flags=cv2.INTER_LINEAR, borderMode=border)
-        return np.asarray(warped, np.float32)
+    def _warp(self, image: NDArray[Any]) -> NDArray[Any]:
+        """From crop px into the box."""
+        border = cv2.BORDER_REPLICATE
+        return cv2.warpAffine(image, self._place, self._size, flags=cv2.INTER_LINEAR, borderMode=border)
 
     def __call__(self, frame: Bytes) -> Bytes:
         """``frame`` uint8 [512, 512, 3] inside the picture: uint8 [H, W, 3], a new array."""
         out = self.picture.copy()
-        still = out[self._box].astype(np.float32)
-        moving = self._warp(frame.astype(np.float32), cv2.BORDER_REPLICATE)
-        out[self._box] = np.clip(still + self._mask * (moving - still) + 0.5, 0, 255).astype(np.uint8)
+        out[self._box] = cv2.blendLinear(self._warp(frame), self._still, *self._weights)
         return out
+
+
+def _feather(matte: Float, ends: NDArray[np.bool_]) -> Float:
+    """Opacity of the crop [S, S]: fading towards the borders that the picture continues.
+
+    ``ends`` bool [4]: the picture ends with the crop at the left, top, right, bottom. Where only
+    background crosses a border, crop and picture agree there and a narrow fade will do; a wide one
+    would let the still hair shine through the moving one.
+    """
+    size = matte.shape[0]
+    inset = np.arange(size, dtype=np.float32)
+    mask = np.ones((size, size), np.float32)
+    strips = (matte[:, :3].max(1), matte[:3].max(0), matte[:, -3:].max(1), matte[-3:].max(0))
+    for side, strip in enumerate(strips):
+        if ends[side]:
+            continue
+        touch = np.clip(2.0 * cv2.GaussianBlur(strip[None], (0, 0), 12.0)[0], 0.0, 1.0)
+        width = _NARROW + (_FEATHER - _NARROW) * touch
+        ramp = np.clip(inset[:, None] / width[None], 0.0, 1.0)
+        ramp = ramp * ramp * (3.0 - 2.0 * ramp)
+        ramp = ramp if side < 2 else ramp[::-1]
+        mask *= ramp.T if side % 2 == 0 else ramp
+    return mask

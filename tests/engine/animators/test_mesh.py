@@ -241,7 +241,7 @@ def test_sheet_has_a_tile_per_motion() -> None:
 def test_paste_back_keeps_the_picture_outside_the_crop() -> None:
     source = portrait()
     picture = source.picture.rgb
-    paste = PasteBack(picture, source.crop_from_image)
+    paste = PasteBack(picture, source.crop_from_image, identity().person[..., 3] / 255)
     full = paste(draw(identity().rest))
     assert full.shape == (picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2, 3)
     assert psnr(full, picture[: full.shape[0], : full.shape[1]]) > 30
