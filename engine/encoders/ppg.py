@@ -64,9 +64,10 @@ class PpgState:
 
     ``history`` [B, 3840] samples up to the last whole frame, ``pending`` [B, 640] the frame that
     is arriving (``fill`` samples of it), ``pitch`` [B, 2] running mean of log2 f0 and 1 once
-    voiced, ``reference`` [B] last reference level (dB), ``lively`` [B] slowly falling peak of
-    the ``snr`` column, ``own`` [B, 4 + 20] columns of the frame held back. Controls: in force, of the arriving frame, of the held frame, [B, K] each.
-    ``frame`` is the arriving frame (−1 before the first chunk), ``end`` the next sample due.
+    voiced, ``reference`` [B] last reference level (dB), ``lively`` [B] slowly falling peak of the
+    ``snr`` column, ``own`` [B, 4 + 20] columns of the frame held back. Controls: in force, of the
+    arriving frame, of the held frame, [B, K] each. ``frame`` is the arriving frame (−1 before the
+    first chunk), ``end`` the next sample due.
     """
 
     history: Tensor
