@@ -57,8 +57,8 @@ class PasteBack:
         self._place[:, 2] -= low
         self._size = (int(high[0] - low[0]), int(high[1] - low[1]))
         ends = np.array([*(placed.min(0) < 1.0), *(placed.max(0) > np.array([width, height]) - 2.0)])
-        mask = self._warp(_feather(matte, ends))
-        self._weights: tuple[Float, Float] = (mask, 1.0 - mask)
+        mask = np.asarray(self._warp(_feather(matte, ends)), np.float32)
+        self._weights: tuple[Float, Float] = (mask, np.asarray(1.0 - mask, np.float32))
 
     def _warp(self, image: NDArray[Any]) -> NDArray[Any]:
         """From crop px into the box."""
