@@ -24,11 +24,14 @@ LIVE_PIXELS = 1280 * 720
 """The most that H.264 level 3.1 allows, which browsers accept from WebRTC."""
 
 
-def full_frame(portrait: Any, pixels: int | None = LIVE_PIXELS) -> Compose:
+def full_frame(
+    portrait: Any, matte: NDArray[np.floating[Any]] | None = None, pixels: int | None = LIVE_PIXELS
+) -> Compose:
     """Paste animated crops of ``portrait`` back into its picture.
 
     Args:
         portrait: an analysed :class:`engine.face.portrait.Portrait`.
+        matte: float [512, 512] 0..1, the person in the crop: where the seam may be narrow.
         pixels: larger pictures are scaled down to this area; None keeps them as they are.
 
     Raises:
@@ -51,4 +54,4 @@ def full_frame(portrait: Any, pixels: int | None = LIVE_PIXELS) -> Compose:
         linear = place[:, :2] * factors
         offset = place[:, 2] + place[:, :2] @ (0.5 * factors - 0.5)
         place = np.column_stack([linear, offset])
-    return PasteBack(picture, place)
+    return PasteBack(picture, place, matte)

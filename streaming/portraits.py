@@ -67,12 +67,19 @@ def load_face(
         avatar = load_avatar(path)
         portrait = avatar.portrait
         identity = restore_identity(pipeline, avatar.info.animator, avatar.layers)
-        return Face(identity, full_frame(portrait, pixels) if framing == "full" else None)
+        return _framed(identity, portrait, framing, pixels)
     from engine.face.portrait import analyse_portrait
 
     portrait = analyse_portrait(load_image(path), face)
     identity = prepare_identity(pipeline, portrait)
-    return Face(identity, full_frame(portrait, pixels) if framing == "full" else None)
+    return _framed(identity, portrait, framing, pixels)
+
+
+def _framed(identity: Any, portrait: Any, framing: str, pixels: int | None) -> Face:
+    if framing != "full":
+        return Face(identity)
+    person = getattr(identity, "person", None)
+    return Face(identity, full_frame(portrait, None if person is None else person[..., 3] / 255.0, pixels))
 
 
 def load_identity(pipeline: Pipeline, path: Path, face: int | None = None) -> Any:
