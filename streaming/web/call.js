@@ -74,31 +74,41 @@ function shortPackets(sdp) {
 
 /** Keeps picture and sound together where the browser alone lets them drift up to 30 ms apart. */
 class LipSync {
+  static #START_MS = 40; // about what a browser's audio buffers and the sound card hold
   static #DEAD_MS = 6;
   static #MOST_MS = 120;
 
   constructor(receiver) {
     this.receiver = receiver;
     this.target = 0;
+    this.known = false;
   }
 
-  /** `late`: how much the picture trails the sound (ms), `held`: what its jitter buffer holds now. */
+  /** `late`: how much the picture trails the sound (ms; NaN while unknown), `held`: what its jitter buffer holds. */
   update(late, held) {
-    if (!("jitterBufferTarget" in this.receiver) || !Number.isFinite(late)) return;
+    if (!("jitterBufferTarget" in this.receiver)) return;
+    if (!Number.isFinite(late)) {
+      if (!this.target) this.#aim(LipSync.#START_MS);
+      return;
+    }
+    const first = !this.known;
+    this.known = true;
     if (Math.abs(late) < LipSync.#DEAD_MS) return;
     // The whole error at first, then half of it each second. A target below what the buffer holds
-    // anyway does nothing: start from there.
-    const first = this.target === 0;
-    const next = first ? (late < 0 ? held - late : 0) : this.target - late / 2;
-    this.target = Math.round(Math.min(LipSync.#MOST_MS, Math.max(0, next)));
-    this.receiver.jitterBufferTarget = this.target;
+    // anyway does nothing: to delay more, start from there.
+    const from = late < 0 ? Math.max(this.target, first ? held : 0) : this.target;
+    this.#aim(from - (first ? late : late / 2));
   }
 
   /** Nobody hears the sound: the picture need not wait for it. */
   release() {
-    if (!this.target) return;
-    this.target = 0;
-    this.receiver.jitterBufferTarget = 0;
+    if (this.target) this.#aim(0);
+    this.known = false;
+  }
+
+  #aim(target) {
+    this.target = Math.round(Math.min(LipSync.#MOST_MS, Math.max(0, target)));
+    this.receiver.jitterBufferTarget = this.target;
   }
 }
 
