@@ -45,7 +45,7 @@ _JAW_GAIN, _LOWER_GAIN, _UPPER_GAIN = 0.28, 0.35, 0.3
 # Reach of a phone to either side, seconds, by channel group.
 _REACH_S = {"mouthFunnel": 0.09, "mouthPucker": 0.10, "mouthSmile": 0.08, "mouthStretch": 0.07,
             "jawOpen": 0.045, "mouthLowerDown": 0.045, "mouthUpperUp": 0.045}  # fmt: skip
-_SHORT_REACH_S = 0.022
+_SHORT_REACH_S = 0.015
 _HALF_S = 0.02
 
 
