@@ -70,6 +70,13 @@ def head_weight(points: Float) -> Float:
     return np.asarray(np.maximum(smoothstep(-18.5, -6.5, height) - 0.03, 0.0) / 0.97, np.float32)
 
 
+def near_head(points: Float) -> Float:
+    """Share [N] of the head's motion that is left at model-space ``points`` [N, 3], by their distance
+    from the skull: hair follows, and what the matte took for hair further out bends instead of tearing."""
+    up = points[:, 1] - 3.0
+    return smoothstep(23.0, 12.5, np.hypot(points[:, 0], np.where(up > 0.0, up / 1.25, 0.6 * up)))
+
+
 def laplacian(n: int) -> sp.csr_matrix:
     """Graph Laplacian of an n x n 4-neighbour grid."""
     index = np.arange(n * n).reshape(n, n)
@@ -183,5 +190,6 @@ def prepare_grid(source: SourceGeometry, camera: Float, carried: Bool, alpha: Fl
     points = ((in_camera - camera[:, 3]) @ camera[:, :3]).astype(np.float32)
     # Shoulders run out of the crop at its bottom: nothing moves there, whatever the pose.
     weight = head_weight(points) * smoothstep(8.0, 56.0, source.crop.shape[0] - nodes[:, 1])
+    weight *= near_head(points)
     units = _spread_units(source, nodes, carried, weight)
     return PersonGrid(points, weight, _border_hold(source.matte), units)

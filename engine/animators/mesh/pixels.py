@@ -194,6 +194,7 @@ def paint_face(
     it: smooth skin keeps that picture's pixel, edges are sampled anew.
     """
     x0, y0, sx, sy = window
+    painted = attributes.shape[2] > 3
     for r in range(pixels.shape[0] // sy):
         for c in range(pixels.shape[1] // sx):
             smooth = _is_smooth(attributes, depth, r, c, sx, sy)
@@ -202,7 +203,8 @@ def paint_face(
                     y, x = r * sy + j, c * sx + i
                     if not depth[y, x] < 1e30:
                         continue
-                    a, m = attributes[y, x, 2], attributes[y, x, 6]
+                    a = attributes[y, x, 2]
+                    m = attributes[y, x, 6] if painted else np.float32(0.0)
                     ox = (np.float32(i) + np.float32(0.5)) / np.float32(sx) - np.float32(0.5)
                     oy = (np.float32(j) + np.float32(0.5)) / np.float32(sy) - np.float32(0.5)
                     gu = positions[r + y0, c + x0, 0] + ox
@@ -214,7 +216,9 @@ def paint_face(
                             value = np.float32(frame[r + y0, c + x0, k])
                         else:
                             value = np.float32(_sample(crop, u, v, k))
-                        pixels[y, x, k] = value + m * (attributes[y, x, 3 + k] - value)
+                        if painted:
+                            value += m * (attributes[y, x, 3 + k] - value)
+                        pixels[y, x, k] = value
 
 
 @nb.njit(cache=True, nogil=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.animators.mesh.grid import head_weight, prepare_grid
+from engine.animators.mesh.grid import CELL, NODES, head_weight, prepare_grid, smoothstep
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import Arrays, Layer, SourceGeometry
 from engine.animators.mesh.lids import lid_paint, lip_line
@@ -103,6 +104,16 @@ def premultiplied(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.
     return np.asarray(np.clip(np.round(rgba), 0, 255), np.uint8)
 
 
+def keep_still(crop: NDArray[np.uint8], background: NDArray[np.uint8], weight: Float) -> None:
+    """The photo itself behind what hardly moves (``weight`` [NODES**2], share in the head's motion),
+    in ``background``, in place: shoulders uncover next to nothing, and there a flaw of the matte would
+    show as a hole in them."""
+    nodes = smoothstep(0.12, 0.4, weight).reshape(NODES, NODES)
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]].astype(np.float32) / CELL
+    share = np.asarray(cv2.remap(nodes, x, y, cv2.INTER_LINEAR), np.float32)[..., None]
+    background[:] = np.clip(crop + share * (background.astype(np.float32) - crop) + 0.5, 0, 255)
+
+
 def keep_rim(crop: NDArray[np.uint8], matte: Float, background: NDArray[np.uint8]) -> None:
     """The outermost rows of a photo are often a frame: they stay where they are, in place.
 
@@ -129,6 +140,7 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
     carried[basis.part("ear")] = False
     grid = prepare_grid(source, camera, carried, alpha)
     background = np.array(fill_background(source.crop, source.matte), np.uint8)
+    keep_still(source.crop, background, grid.weight)
     matte = source.matte.copy()
     keep_rim(source.crop, matte, background)
     lid, lash = lid_paint(source)

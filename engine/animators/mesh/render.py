@@ -172,6 +172,10 @@ class FrameRenderer:
         # Where landmarks are drawn minus where the mesh carries them, in the portrait.
         carried = basis.at_landmarks(identity.projected)[:, :2]
         self.landmark_offset = (identity.landmarks[:468] - carried).astype(np.float32)
+        # Units that motion adds to the portrait's own are mostly still: their own part is built in.
+        self.base_expression = np.where(ABSOLUTE, 0.0, identity.expression).astype(np.float32)
+        still = np.tensordot(self.base_expression, basis.expression, 1)
+        self.base = (identity.neutral + still).astype(np.float32)
         # How far each unit opens the lips of the average head, cm: linear in the coefficients.
         opening = basis.at_landmarks(basis.expression)[:, :, 1]
         self.lip_opening = (opening[:, _CENTRAL_LIPS[0]] - opening[:, _CENTRAL_LIPS[1]]).mean(1)
@@ -205,7 +209,7 @@ class FrameRenderer:
         expression = effective_expression(motion, face.expression)
         head = head_motion(motion, face.pivot, float(face.scale[1]))
         u, g = self.units, self.node_units
-        deform(face.neutral, expression, u.offset, u.vertex, u.value, b.vertices)
+        deform(self.base, expression - self.base_expression, u.offset, u.vertex, u.value, b.vertices)
         self._close_lips_and_lids(expression, b.vertices)
         focal, cx, cy = (float(v) for v in face.intrinsics)
         project(b.vertices, face.weight, face.camera, head, focal, cx, cy, b.projected)
@@ -304,7 +308,7 @@ class FrameRenderer:
             canvas = b.eye_window.open(around, 0.3 * frame.pixels_per_cm, frame.tier, out)
             if canvas is not None:
                 self._layer("eyes", canvas, frame, eye)
-                self._paint(canvas, b, b.eye_window, out, self.mesh.around[eye])
+                self._paint(canvas, b, b.eye_window, out, self.mesh.around[eye], b.mesh_wide)
                 self._lashes(canvas, frame, eye)
                 average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
@@ -313,7 +317,7 @@ class FrameRenderer:
         canvas = b.mouth_window.open(around, 0.6 * frame.pixels_per_cm, frame.tier, out)
         if canvas is not None:
             self._layer("mouth", canvas, frame, 0)
-            self._paint(canvas, b, b.mouth_window, out, self.mesh.around[2])
+            self._paint(canvas, b, b.mouth_window, out, self.mesh.around[2], b.mesh_narrow)
             self._lip_line(canvas, frame)
             average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
@@ -322,15 +326,21 @@ class FrameRenderer:
             self.layers[name].draw(canvas, frame, part)
 
     def _paint(
-        self, canvas: Canvas, b: FrameBuffers, room: WindowBuffers, out: Bytes, triangles: NDArray[np.int32]
+        self,
+        canvas: Canvas,
+        b: FrameBuffers,
+        room: WindowBuffers,
+        out: Bytes,
+        triangles: NDArray[np.int32],
+        values: Float,
     ) -> None:
-        """The face mesh over what the layer drew."""
+        """The face mesh over what the layer drew; ``values`` per vertex, with paint or without."""
         h, w = canvas.depth.shape
-        m = len(self.mesh.ids)
-        attributes = room.attributes[: h * w * 7].reshape(h, w, 7)
+        m, k = len(self.mesh.ids), values.shape[1]
+        attributes = room.attributes[: h * w * k].reshape(h, w, k)
         canvas.clear_depth()
         raster_attributes(
-            attributes, canvas.depth, b.mesh_xyz[:m], triangles, b.mesh_wide[:m],
+            attributes, canvas.depth, b.mesh_xyz[:m], triangles, values[:m],
             x0=canvas.x0, y0=canvas.y0, sx=canvas.sx, sy=canvas.sy,
         )  # fmt: skip
         window = (canvas.x0, canvas.y0, canvas.sx, canvas.sy)
