@@ -48,15 +48,22 @@
     });`], { type: "text/javascript" }));
   const tapReady = context.audioWorklet.addModule(tap);
 
+  let ear = null;
   async function listen(track) {
     await tapReady;
-    const node = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    deafen(); // the former call's ear hears silence now, in the same moments
+    const node = ear = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     node.port.onmessage = ({ data: [frame, block] }) => {
       const pcm = new Int16Array(block.length);
       block.forEach((v, i) => { pcm[i] = Math.max(-32768, Math.min(32767, Math.round(32767 * v))); });
       probe.heard.push([frame, pcm]);
     };
     new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(node);
+  }
+
+  function deafen() {
+    if (ear) ear.port.onmessage = null;
+    ear = null;
   }
 
   async function watchPlayout(pc) {
@@ -138,8 +145,11 @@
 
   // --- what is taken away ------------------------------------------------------------------------------
   /** Forget all but the clocks: a new session begins. */
-  probe.clear = () => Object.assign(probe, {
-    frames: [], playout: [], heard: [], spokenAt: null, clickedAt: null, connectedAt: null, firstFrameAt: null });
+  probe.clear = () => {
+    deafen();
+    Object.assign(probe, {
+      frames: [], playout: [], heard: [], spokenAt: null, clickedAt: null, connectedAt: null, firstFrameAt: null });
+  };
 
   probe.result = () => {
     const start = probe.heard[0]?.[0] ?? 0;

@@ -14,7 +14,7 @@ from benchmarks import run as benchmark
 def test_benchmark_measures_a_real_call(
     chromium: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--recipe", "tiny", "--seconds", "8", "--budgets", "60", "500", "--out", str(tmp_path)]
+    options = ["--recipe", "tiny", "--seconds", "12", "--budgets", "60", "500", "--out", str(tmp_path)]
     assert benchmark.main(options) == 0
     refused, measured = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["budgets"]
     assert refused["smallest_ms"] > 60

@@ -116,7 +116,6 @@ def test_mouth_moves_with_speech_and_rests_in_silence(server: Server, open_page:
     assert silence.size > 10
     assert np.ptp(np.quantile(speech, [0.05, 0.95])) > 0.02
     assert np.ptp(np.quantile(silence, [0.1, 0.9])) < 0.5 * np.ptp(np.quantile(speech, [0.05, 0.95]))
-    assert np.median(silence) < np.quantile(speech, 0.75)
     assert opened.errors == []
 
 
