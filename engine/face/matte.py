@@ -83,7 +83,7 @@ def person_matte(crop: Bytes, points: npt.ArrayLike, alpha: Bytes | None = None)
     prior, sure = _spatial_prior(frame, np.asarray(points, np.float32), scale)
     coarse = _segment(np.asarray(small, np.uint8), prior, sure)
     coarse = _keep_person(coarse, sure)
-    return _refine(crop, coarse, frame)
+    return _hold_shoulders(_refine(crop, coarse, frame), frame)
 
 
 def _sigmoid(x: Float) -> Float:
@@ -256,6 +256,25 @@ def _refine(crop: Bytes, coarse: Float, frame: FaceFrame) -> Float:
     known = np.where(inside > 0, 1.0, np.where(outside > 0, 0.0, alpha))
     guided = _guided_filter(image, np.asarray(known, np.float32), max(2, round(0.02 * frame.width)), 2e-4)
     return np.clip(_smoothstep(0.04, 0.92, guided), 0.0, 1.0)
+
+
+def _hold_shoulders(alpha: Float, frame: FaceFrame) -> Float:
+    """The body below the chin without holes, and generously: ``alpha`` [H, W] grown about the shoulders.
+
+    They hardly move, so a little background that goes with them is never seen, a cut is. Only what
+    stands on the picture's lower edge is body: hair above background stays as it is.
+    """
+    y, x = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]].astype(np.float32)
+    below = _smoothstep(0.42, 0.62, frame.coordinates(x, y)[1])
+    radius = max(1, round(0.12 * frame.width))
+    kernel = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2))
+    solid = np.asarray((alpha > 0.5) & (below > 0.0), np.uint8)
+    # Gaps up to the growth do not end a column.
+    closed = cv2.morphologyEx(cv2.copyMakeBorder(solid, 0, radius, 0, 0, cv2.BORDER_REPLICATE),
+                              cv2.MORPH_CLOSE, kernel)[: len(solid)]  # fmt: skip
+    standing = np.asarray(np.minimum.accumulate(closed[::-1], axis=0)[::-1], np.uint8)
+    grown = cv2.GaussianBlur(cv2.dilate(standing, kernel).astype(np.float32), (0, 0), 0.3 * radius)
+    return np.asarray(np.maximum(alpha, below * grown), np.float32)
 
 
 def _unmix(image: Float, inside: Float, outside: Float, reach: float) -> tuple[Float, Float]:
