@@ -1,6 +1,6 @@
 """Where a session's time is kept: frame n and its audio leave together, at exactly arrival + D.
 
-Audio leaves in 20 ms packets, each at the deadline of its own first sample; a frame leaves at the
+Audio leaves in 10 ms packets, each at the deadline of its own first sample; a frame leaves at the
 deadline of its first sample. Both are read off one clock, so their offset cannot grow.
 """
 

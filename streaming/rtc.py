@@ -25,6 +25,7 @@ from av.video.frame import PictureType
 
 from engine.errors import BackendError
 from streaming.clock import OUT_RATE
+from streaming.sinks.base import PACKET
 
 __all__ = [
     "OPUS_LEAD",
@@ -152,7 +153,7 @@ def _h264(width: int, height: int) -> Any:
 
 
 class OpusMonoEncoder(Encoder):
-    """48 kHz mono Opus, one packet per 20 ms frame, time stamps untouched."""
+    """48 kHz mono Opus, one packet per frame of 10 ms, time stamps untouched."""
 
     def __init__(self, bit_rate: int = 64_000) -> None:
         self._codec: Any = av.CodecContext.create("libopus", "w")
@@ -161,7 +162,11 @@ class OpusMonoEncoder(Encoder):
         self._codec.layout = "mono"
         self._codec.sample_rate = OUT_RATE
         self._codec.time_base = Fraction(1, OUT_RATE)
-        self._codec.options = {"application": "audio", "frame_duration": "20", "fec": "0"}
+        self._codec.options = {
+            "application": "audio",
+            "frame_duration": str(1000 * PACKET // OUT_RATE),
+            "fec": "0",
+        }
 
     def encode(self, frame: Any, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         return [bytes(packet) for packet in self._codec.encode(frame)], frame.pts

@@ -147,9 +147,9 @@ class Mp4Sink:
         self.error: BaseException | None = None
         self._writer = Mp4Writer(path, frame_rate, matrix, crf=20)
         self._frame_rate = frame_rate
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(maxsize=200)
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(maxsize=500)
         self._first: int | None = None
-        self._before: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=4)
+        self._before: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=8)
         self._written = 0
         self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._thread.start()

@@ -84,13 +84,13 @@ class VideoTrack(MediaStreamTrack):
 
 
 class AudioTrack(MediaStreamTrack):
-    """20 ms packets at 48 kHz mono; time stamps count samples."""
+    """10 ms packets at 48 kHz mono; time stamps count samples."""
 
     kind = "audio"
 
     def __init__(self) -> None:
         super().__init__()
-        self._queue: _Latest[tuple[int, NDArray[np.float32]]] = _Latest(10)
+        self._queue: _Latest[tuple[int, NDArray[np.float32]]] = _Latest(20)
         self.first: int | None = None
         """Index (48 kHz) of the first sample that went out."""
 

@@ -16,6 +16,7 @@ from kernels.i420 import i420_to_rgb
 from streaming.clock import OUT_RATE
 from streaming.render import render_file, render_pictures
 from streaming.resample import DECIMATOR_DELAY
+from streaming.sinks.base import PACKET
 from streaming.sinks.mp4 import Mp4Sink, Mp4Writer
 from streaming.sources.file import FileSource, read_audio
 from tests.streaming.helpers import stage
@@ -91,9 +92,9 @@ async def test_a_recording_starts_with_a_picture_and_stays_aligned(tmp_path: Pat
     sink = Mp4Sink(path, RATE, "bt601")
     pictures, sound = flash_and_click(60, at=40)
     for n in range(60):
-        for k in (2 * n, 2 * n + 1):
-            if k not in (50, 51, 52):  # lost packets become silence, not a shift
-                sink.audio(k, sound[k * 960 : (k + 1) * 960])
+        for k in range(4 * n, 4 * n + 4):
+            if k not in (100, 101, 102):  # lost packets become silence, not a shift
+                sink.audio(k, sound[k * PACKET : (k + 1) * PACKET])
         if n >= 7:
             sink.video(n, pictures[n])
     await sink.close()

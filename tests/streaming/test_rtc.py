@@ -23,6 +23,7 @@ from streaming.rtc import (
     install_encoder,
     install_immediate_buffer,
 )
+from streaming.sinks.base import PACKET
 from streaming.sinks.webrtc import AudioTrack, VideoTrack, WebRtcSink
 from tests.streaming.helpers import tone
 
@@ -101,12 +102,12 @@ def test_opus_trails_by_exactly_the_lead() -> None:
     signal = tone(48_000, 440.0)
     signal[:24_000] = 0
     heard: list[Any] = []
-    for k in range(50):
-        pcm = (signal[960 * k : 960 * (k + 1)] * 32767).astype(np.int16)
+    for k in range(100):
+        pcm = (signal[PACKET * k : PACKET * (k + 1)] * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48_000, 960 * k, Fraction(1, 48_000)
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, PACKET * k, Fraction(1, 48_000)
         payloads, stamp = encoder.encode(frame)
-        assert stamp == 960 * k
+        assert stamp == PACKET * k
         assert len(payloads) == 1
         frames: list[Any] = decoder.decode(JitterFrame(payloads[0], stamp))
         heard.extend(f.to_ndarray().reshape(-1, 2)[:, 0] for f in frames)
@@ -159,13 +160,13 @@ async def test_a_slow_encoder_loses_the_oldest_picture_never_grows() -> None:
     sink = WebRtcSink("viewer", Fraction(25), lambda: lost.append(1))
     for n in range(10):
         sink.video(n, np.zeros((24, 16), np.uint8))
-        sink.audio(2 * n, np.zeros(960, np.float32))
-        sink.audio(2 * n + 1, np.zeros(960, np.float32))
+        for k in range(4 * n, 4 * n + 4):
+            sink.audio(k, np.zeros(PACKET, np.float32))
     assert len(lost) == 8
     frame = await sink.video_track.recv()
     assert (frame.pts, frame.time_base) == (8, Fraction(1, 25))
     sound = await sink.audio_track.recv()
-    assert (sound.pts, sound.sample_rate, sound.samples) == (960 * 10, 48_000, 960)
+    assert (sound.pts, sound.sample_rate, sound.samples) == (PACKET * 20, 48_000, PACKET)
     await sink.close()
 
 

@@ -25,6 +25,7 @@ from streaming.clock import OUT_RATE
 from streaming.demo import Caller
 from streaming.hub import Hub, HubOptions
 from streaming.server import PEERS, ServerOptions, create_app
+from streaming.sinks.base import PACKET
 from streaming.sinks.webrtc import AudioTrack, WebRtcSink
 from tests.streaming.helpers import tone
 
@@ -118,12 +119,12 @@ async def test_whip_voice_reaches_a_whep_viewer() -> None:
         await exchange(client, "/whip?session=talk", speaker)
         session = hub.sessions["talk"]
         wave = tone(OUT_RATE, 1000.0)
-        for k in range(150):
-            voice.put(k, wave[960 * (k % 50) : 960 * (k % 50 + 1)])
-            await asyncio.sleep(0.02)
+        for k in range(300):
+            voice.put(k, wave[PACKET * (k % 100) : PACKET * (k % 100 + 1)])
+            await asyncio.sleep(0.01)
         assert session.source.name.startswith("webrtc")
-        await until(lambda: len(heard) > 60)
-        pcm = np.concatenate([f.to_ndarray().reshape(-1, 2)[:, 0] for f in heard[-100:]]).astype(float)
+        await until(lambda: len(heard) > 120)
+        pcm = np.concatenate([f.to_ndarray().reshape(-1, 2)[:, 0] for f in heard[-200:]]).astype(float)
         spectrum = np.abs(np.fft.rfft(pcm * np.hanning(pcm.size)))
         peak = float(np.argmax(spectrum)) * OUT_RATE / pcm.size
         assert abs(peak - 1000.0) < 20

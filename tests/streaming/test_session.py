@@ -27,7 +27,7 @@ async def test_every_frame_and_packet_leaves_at_exactly_arrival_plus_budget() ->
     assert [n for n, _ in frames] == list(range(len(frames)))
     assert len(frames) == 47  # (2000 - 160) / 40, and the frame at the very end
     assert all(t == (7 + 40 * n + 160) * MS for n, t in frames)
-    assert all(t == (7 + 20 * k + 160) * MS for k, t in live.sink.packets)
+    assert all(t == (7 + 10 * k + 160) * MS for k, t in live.sink.packets)
     assert live.session.metrics.value("misses") == 0
     await live.session.close()
 
@@ -61,7 +61,7 @@ async def test_late_frames_are_replaced_and_dropped_while_sound_goes_on() -> Non
     frames, packets = live.sink.frames, live.sink.packets
     # Every packet and every frame left on its own time, ready or not.
     assert [k for k, _ in packets] == list(range(len(packets)))
-    assert all(t == (20 * k + 160) * MS for k, t in packets)
+    assert all(t == (10 * k + 160) * MS for k, t in packets)
     assert all(t == (40 * n + 160) * MS for n, t in frames)
     misses = live.session.metrics.value("misses")
     assert 10 <= misses <= 16
@@ -213,9 +213,9 @@ async def test_a_barge_in_stops_the_voice_within_a_packet() -> None:
     cut_ms = live.session.clear()
     sent = len(live.sink.packets)
     await live.run_until(1600)
-    assert cut_ms == pytest.approx(4000 + 160 - 20, abs=40)
+    assert cut_ms == pytest.approx(4000 + 160 - 10, abs=40)
     after = np.concatenate(live.sink.samples[sent:])
-    assert not after[2 * PACKET :].any()
+    assert not after[3 * PACKET :].any()
     assert live.session.metrics.value("misses") == 0
     await live.session.close()
 
