@@ -88,7 +88,7 @@ def _budget_section(run: BudgetRun) -> str:
     tiles = _tiles([
         ("end to end, median", f"{e2e.p50:.0f} ms"),
         ("end to end, p99", f"{e2e.p99:.0f} ms"),
-        ("the same with the sound off", f"{s['sound_off_ms'].p50:.0f} ms"),
+        ("median with the sound off", f"{s['sound_off_ms'].p50:.0f} ms"),
         ("A/V offset, median", f"{av.p50:+.0f} ms" if av.count else "none seen"),
         ("frames shown", f"{m.fps:.1f} fps"),
         ("left the server on time", f"{on_time:.2f} %"),
