@@ -266,7 +266,7 @@ def _hold_shoulders(alpha: Float, frame: FaceFrame) -> Float:
     """
     y, x = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]].astype(np.float32)
     below = _smoothstep(0.42, 0.62, frame.coordinates(x, y)[1])
-    radius = max(1, round(0.12 * frame.width))
+    radius = max(1, round(0.1 * frame.width))
     kernel = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2))
     solid = np.asarray((alpha > 0.5) & (below > 0.0), np.uint8)
     # Gaps up to the growth do not end a column.
@@ -274,7 +274,7 @@ def _hold_shoulders(alpha: Float, frame: FaceFrame) -> Float:
                               cv2.MORPH_CLOSE, kernel)[: len(solid)]  # fmt: skip
     standing = np.asarray(np.minimum.accumulate(closed[::-1], axis=0)[::-1], np.uint8)
     grown = cv2.GaussianBlur(cv2.dilate(standing, kernel).astype(np.float32), (0, 0), 0.3 * radius)
-    return np.asarray(np.maximum(alpha, below * grown), np.float32)
+    return np.asarray(np.clip(np.maximum(alpha, below * grown), 0.0, 1.0), np.float32)
 
 
 def _unmix(image: Float, inside: Float, outside: Float, reach: float) -> tuple[Float, Float]:
