@@ -2,8 +2,9 @@
 
 Packets carry the sender's own sample index; each is placed on the time line at index + offset.
 
-* Jitter: the offset is such that nine packets in ten are there by their nominal time; the session's
-  guard covers the rest, and what has not come when it is needed becomes silence.
+* Jitter: the offset is such that nine packets in ten are there within a third of the patience after
+  their nominal time (being late costs no delay, only time to compute); what has not come when it is
+  needed becomes silence.
 * Drift: when lateness wanders, each packet is stretched or squeezed by a few samples (< 0.5 %), so
   delay never grows. Only a jump (a sender that paused, a first packet that was stuck) moves at once.
 * Loss: missing indices become silence; duplicates and packets that come after their silence are lost.
@@ -23,7 +24,7 @@ from streaming.sources.base import Samples
 __all__ = ["LiveSource"]
 
 _PER_MS = OUT_RATE // 1000
-_TOLERATED = 2 * _PER_MS
+_LEAST_TOLERATED = 2 * _PER_MS
 _EARLY = -25 * _PER_MS
 _JUMP = 60 * _PER_MS
 _WINDOW = 100
@@ -53,6 +54,7 @@ class LiveSource:
         self.name = name
         self._head = head
         self._patience = int(patience_ms * _PER_MS)
+        self._tolerated = max(_LEAST_TOLERATED, self._patience // 3)
         self._on_data = on_data
         self._on_slip = on_slip
         self._offset: int | None = None
@@ -146,7 +148,7 @@ class LiveSource:
             self._offset += late
             self._on_slip(abs(late))
             return 0
-        error = max(0, late - _TOLERATED) + min(0, late - _EARLY)
+        error = max(0, late - self._tolerated) + min(0, late - _EARLY)
         if not error:
             return 0
         # A tenth of the error per packet, at most 0.4 % of it: quick at first, then gentle.

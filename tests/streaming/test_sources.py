@@ -123,7 +123,7 @@ def test_a_drifting_sender_never_makes_delay_grow(ppm: float) -> None:
     line = Line(sender_ppm=ppm)
     packets = 6000  # two minutes: 60 ms of drift
     line.run(np.ones(packets * 960, np.float32), [5.0] * packets)
-    assert -26 < line.source.lateness_ms < 4
+    assert -26 < line.source.lateness_ms < 22  # a third of the patience
     assert 0 < line.slipped < 0.002 * packets * 960
     body = line.audio[960 * 10 : -960 * 30]
     assert (body > 0).mean() > 0.999
