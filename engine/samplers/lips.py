@@ -19,7 +19,6 @@ from engine.weights import load_weights, weights_metadata
 __all__ = ["LipNet", "LipNetConfig", "expand", "load_lip_net"]
 
 
-_SEAL = LIP_CHANNELS.index("lipsSealed")
 _PARTS = 0.05
 """Channels that open the mouth by more than this (inter-ocular distances) are taken to part the lips."""
 
@@ -41,7 +40,7 @@ class LipNet(nn.Module):
     2. mix by a linear layer with GELU;
     3. one GRU layer carries the past (coarticulation, speaking rate, the speaker's level);
     4. project hidden state and mixed input to channels, through a sigmoid;
-    5. sharpen the seal (``sharpen`` low, high become 0, 1) and stretch the opening (:func:`expand`): a
+    5. restore each channel's range (``gain``, ``bias``) and stretch the opening (:func:`expand`): a
        network trained on many mouths moves less than any one of them, and hardly closes.
     """
 
@@ -49,7 +48,8 @@ class LipNet(nn.Module):
     mean: Tensor
     deviation: Tensor
     opening_unit: Tensor
-    sharpen: Tensor
+    gain: Tensor
+    bias: Tensor
     stretch: Tensor
 
     def __init__(self, config: LipNetConfig) -> None:
@@ -59,7 +59,8 @@ class LipNet(nn.Module):
         self.register_buffer("mean", torch.zeros(config.features))
         self.register_buffer("deviation", torch.ones(config.features))
         self.register_buffer("opening_unit", torch.zeros(config.channels))
-        self.register_buffer("sharpen", torch.tensor([0.0, 1.0]))
+        self.register_buffer("gain", torch.ones(config.channels))
+        self.register_buffer("bias", torch.zeros(config.channels))
         self.register_buffer("stretch", torch.tensor([1.0, 0.0]))
         self.mix = nn.Linear(config.features, config.hidden)
         self.memory = nn.GRU(config.hidden, config.hidden, batch_first=True)
@@ -78,11 +79,7 @@ class LipNet(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits, hidden = self.logits(x, hidden)
-        channels = torch.sigmoid(logits)
-        sealed = (channels[..., _SEAL] - self.sharpen[0]) / (self.sharpen[1] - self.sharpen[0])
-        channels = torch.cat(
-            [channels[..., :_SEAL], sealed.clamp(0.0, 1.0).unsqueeze(-1), channels[..., _SEAL + 1 :]], dim=-1
-        )
+        channels = (torch.sigmoid(logits) * self.gain + self.bias).clamp(0.0, 1.0)
         return expand(channels, self.opening_unit, self.stretch), hidden
 
 

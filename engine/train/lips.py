@@ -50,6 +50,14 @@ COPIES = {"obama": 6, "reagan": 8, "grid_s1": 1}
 LEAST_AGREEMENT = 0.25
 """A clip whose mouth follows the phonetic prior less than this is not trained on."""
 
+FALSE_SEAL = 0.12
+"""Mean seal allowed on frames of phone-labelled speech whose phones seal nothing."""
+
+SHAPES = ("mouthPucker", "mouthSmile", "mouthStretch", "lowerLipIn", "tongueUp", "tongueBack")
+"""Channels whose range the phonetic prior restores; those that part the lips follow real mouths."""
+
+_NOTHING = np.zeros((1, len(LIP_CHANNELS)), np.float32)
+
 # How much the prior's word counts, by channel; opening channels mostly learn from real mouths.
 _PRIOR_WEIGHT = {
     "jawOpen": 0.4, "mouthLowerDown": 0.6, "mouthUpperUp": 0.6, "mouthClose": 0.3, "mouthFunnel": 1.0,
@@ -237,20 +245,48 @@ def evaluate(net: LipNet, sequences: list[Sequence]) -> dict[str, float]:
     return {"r": round(float(r.mean()), 4), "amplitude": round(float(np.median(ratio)), 3)}
 
 
-def sharpen_seal(net: LipNet, sequences: list[Sequence]) -> tuple[float, float]:
-    """Set ``net.sharpen``: the seal's range (low, high) that follows the mouths best becomes 0..1.
+def restore_shapes(net: LipNet, sequences: list[Sequence]) -> None:
+    """Set ``net.gain`` and ``net.bias`` of the shape channels so that their mean and deviation are the
+    prior's on ``sequences``; gains of more than 2 would mostly raise noise."""
+    made, prior = _raw_channels(net, sequences)
+    for name in SHAPES:
+        k = LIP_CHANNELS.index(name)
+        gain = float(np.clip(prior[:, k].std() / max(float(made[:, k].std()), 1e-6), 1.0, 2.0))
+        net.gain[k] = gain
+        net.bias[k] = float(prior[:, k].mean()) - gain * float(made[:, k].mean())
 
-    Training on squared error leaves a closure half believed; lips are shut or they are not.
+
+def sharpen_seal(net: LipNet, labelled: list[Sequence], dev: list[Sequence]) -> tuple[float, float]:
+    """Choose the range (low, high) of the raw seal that becomes 0..1.
+
+    Squared error leaves a closure half believed; lips are shut or they are not. Of the ranges that
+    leave lips alone where nothing is sealed (:data:`FALSE_SEAL`), the one that follows the dev mouths best.
     """
+    seal = LIP_CHANNELS.index("lipsSealed")
     best, chosen = -1.0, (0.0, 1.0)
+    made, prior = _raw_channels(net, labelled) if labelled else (_NOTHING, _NOTHING + 1.0)
+    free = made[prior[:, seal] < 0.1, seal]
     for low in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         for span in (0.2, 0.3, 0.45, 0.7, 1.0):
-            net.sharpen.copy_(torch.tensor([low, low + span]))
-            r = evaluate(net, sequences)["r"]
+            if free.size and np.clip((free - low) / span, 0.0, 1.0).mean() > FALSE_SEAL:
+                continue
+            net.gain[seal], net.bias[seal] = 1.0 / span, -low / span
+            r = evaluate(net, dev)["r"]
             if r > best:
                 best, chosen = r, (low, low + span)
-    net.sharpen.copy_(torch.tensor(chosen))
+    low, high = chosen
+    net.gain[seal], net.bias[seal] = 1.0 / (high - low), -low / (high - low)
     return chosen
+
+
+def _raw_channels(net: LipNet, sequences: list[Sequence]) -> tuple[Floats, Floats]:
+    """The network's channels before any range is restored, and the prior's: [N, C] each."""
+    with torch.no_grad():
+        made = [
+            torch.sigmoid(net.logits(torch.from_numpy(s.features)[None], net.init_hidden(1))[0])[0].numpy()
+            for s in sequences
+        ]
+    return np.concatenate(made), np.concatenate([s.channels for s in sequences])
 
 
 def stretch_opening(net: LipNet, sequences: list[Sequence]) -> tuple[float, float]:
@@ -353,7 +389,9 @@ def main() -> int:
     real, labelled, dev = _read(args, recipe)
     net, scores = Trainer(recipe, real, labelled).run(dev)
     # The dev speakers are unseen ones, as every user is: on them the network shrinks most.
-    low, high = sharpen_seal(net, dev)
+    if labelled:
+        restore_shapes(net, labelled)
+    low, high = sharpen_seal(net, labelled, dev)
     ratio, shift = stretch_opening(net, dev)
     print(f"seal {low:.2f}..{high:.2f} becomes 0..1", flush=True)
     print(f"opening stretched by {ratio:.2f}, less {shift:.3f}", flush=True)
