@@ -21,13 +21,13 @@ _BODIES = {"cpu": cpu, "reference": reference}
 
 
 def invert_grid(forward: Float, out: Float, cell: float, *, iterations: int = 6, impl: str = "cpu") -> None:
-    """Backward displacement b with b(p) = -f(p + b(p)), by fixed-point iteration at the nodes.
+    """Backward displacement b with b(p) = -f(p + b(p)), by Newton's method at the nodes.
 
     1. ``forward`` float32 [n, m, 2]: node (r, c) moves by this many pixels (x, y).
     2. ``out`` float32 [n, m, 2]: destination node (r, c) is sampled at its own place plus this.
 
-    Converges where neighbouring nodes do not cross (|grad f| < 1); beyond the border the
-    displacement of the border holds.
+    Exact (for bilinear f) where the grid does not fold, by plain fixed-point steps where it nearly
+    does; beyond the border the displacement of the border holds.
     """
     if forward.shape != out.shape or forward.ndim != 3 or forward.shape[2] != 2:
         raise ValueError(f"forward {forward.shape} and out {out.shape} must both be [n, m, 2]")

@@ -10,6 +10,9 @@ __all__ = ["compose", "dense_map", "invert_grid"]
 
 Array = NDArray[np.float32]
 
+# Smallest Jacobian determinant that is trusted; below it the grid (nearly) folds.
+_SMALLEST = np.float32(0.15)
+
 
 @nb.njit(cache=True, nogil=True)
 def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> None:
@@ -25,12 +28,25 @@ def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> Non
                 y = min(max(np.float32(r) + by * inverse, np.float32(0.0)), last_row)
                 i, j = min(int(y), rows - 2), min(int(x), columns - 2)
                 fy, fx = y - np.float32(i), x - np.float32(j)
-                tx = forward[i, j, 0] + fx * (forward[i, j + 1, 0] - forward[i, j, 0])
-                ty = forward[i, j, 1] + fx * (forward[i, j + 1, 1] - forward[i, j, 1])
-                ux = forward[i + 1, j, 0] + fx * (forward[i + 1, j + 1, 0] - forward[i + 1, j, 0])
-                uy = forward[i + 1, j, 1] + fx * (forward[i + 1, j + 1, 1] - forward[i + 1, j, 1])
-                bx = -(tx + fy * (ux - tx))
-                by = -(ty + fy * (uy - ty))
+                topx = forward[i, j + 1, 0] - forward[i, j, 0]
+                topy = forward[i, j + 1, 1] - forward[i, j, 1]
+                lowx = forward[i + 1, j + 1, 0] - forward[i + 1, j, 0]
+                lowy = forward[i + 1, j + 1, 1] - forward[i + 1, j, 1]
+                tx, ty = forward[i, j, 0] + fx * topx, forward[i, j, 1] + fx * topy
+                dx = forward[i + 1, j, 0] + fx * lowx - tx
+                dy = forward[i + 1, j, 1] + fx * lowy - ty
+                # What is missing, and the Jacobian I + grad f of the forward map.
+                rx, ry = bx + tx + fy * dx, by + ty + fy * dy
+                jxx = np.float32(1.0) + (topx + fy * (lowx - topx)) * inverse
+                jyx = (topy + fy * (lowy - topy)) * inverse
+                jxy, jyy = dx * inverse, np.float32(1.0) + dy * inverse
+                det = jxx * jyy - jxy * jyx
+                if det > _SMALLEST:
+                    bx -= (jyy * rx - jxy * ry) / det
+                    by -= (jxx * ry - jyx * rx) / det
+                else:
+                    bx -= rx
+                    by -= ry
             out[r, c, 0] = bx
             out[r, c, 1] = by
 

@@ -23,10 +23,28 @@ def _sample(grid: Array, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDAr
 
 def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> None:
     """See :func:`kernels.warp.invert_grid`."""
-    r, c = np.mgrid[0 : forward.shape[0], 0 : forward.shape[1]].astype(np.float64)
-    b = -forward.astype(np.float64)
+    rows, columns = forward.shape[:2]
+    r, c = np.mgrid[0:rows, 0:columns].astype(np.float64)
+    f = forward.astype(np.float64)
+    b = -f
     for _ in range(iterations):
-        b = -_sample(forward, c + b[..., 0] / cell, r + b[..., 1] / cell)
+        x = np.clip(c + b[..., 0] / cell, 0, columns - 1)
+        y = np.clip(r + b[..., 1] / cell, 0, rows - 1)
+        i, j = np.minimum(y.astype(int), rows - 2), np.minimum(x.astype(int), columns - 2)
+        fy, fx = (y - i)[..., None], (x - j)[..., None]
+        top, low = f[i, j + 1] - f[i, j], f[i + 1, j + 1] - f[i + 1, j]
+        start = f[i, j] + fx * top
+        down = f[i + 1, j] + fx * low - start
+        missing = b + start + fy * down
+        across, down = (top + fy * (low - top)) / cell, down / cell
+        jxx, jyx, jxy, jyy = 1 + across[..., 0], across[..., 1], down[..., 0], 1 + down[..., 1]
+        det = jxx * jyy - jxy * jyx
+        sound = det > 0.15
+        safe = np.where(sound, det, 1.0)
+        step_x = (jyy * missing[..., 0] - jxy * missing[..., 1]) / safe
+        step_y = (jxx * missing[..., 1] - jyx * missing[..., 0]) / safe
+        step = np.stack([step_x, step_y], -1)
+        b -= np.where(sound[..., None], step, missing)
     out[...] = b
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.animators.mesh.eyes import EyeLayer
 from engine.animators.mesh.geometry import SparseUnits, pack_units
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.layers import Layer
+from engine.animators.mesh.mouth import MouthLayer
 from engine.animators.mesh.prepare import CropPortrait, prepare_identity
 from engine.animators.mesh.render import SIZE, FrameBuffers, FrameRenderer
 from engine.errors import ConfigError, StreamError
@@ -24,19 +25,13 @@ from engine.stage import StageSpec
 from engine.types import MOTION, Cond, FrameChunk, MotionChunk, PixelFormat
 from kernels.i420 import rgb_to_i420
 
-__all__ = ["MeshAnimator", "MeshState"]
+__all__ = ["LAYERS", "MeshAnimator", "MeshState"]
 
 _UNIT_THRESHOLD_CM = 0.002
 
 
-def default_layers() -> dict[str, type[Layer]]:
-    """Eyes and mouth interior."""
-    kinds: dict[str, type[Layer]] = {}
-    for name, kind in (("eyes", "EyeLayer"), ("mouth", "MouthLayer")):
-        module = f"engine.animators.mesh.{name}"
-        if importlib.util.find_spec(module) is not None:
-            kinds[name] = getattr(importlib.import_module(module), kind)
-    return kinds
+LAYERS: Mapping[str, type[Layer]] = {"eyes": EyeLayer, "mouth": MouthLayer}
+"""Painted behind the face mesh, by the name their arrays are saved under."""
 
 
 @dataclass
@@ -77,17 +72,16 @@ class MeshAnimator:
         self.spec = StageSpec("mesh_animator", "motion", "frames")
         self._basis = load_basis()
         self._units: SparseUnits = pack_units(self._basis.expression, _UNIT_THRESHOLD_CM)
-        self._layers: Mapping[str, type[Layer]] = default_layers()
 
     def prepare(self, portrait: CropPortrait) -> MeshIdentity:
         """Once per face; about a second."""
-        return prepare_identity(portrait, dict(self._layers))
+        return prepare_identity(portrait, dict(LAYERS))
 
     def renderer(self, identity: MeshIdentity) -> FrameRenderer:
         """The frozen drawing part for one face."""
         layers = {
             name: kind(identity.layers[name], self._basis)
-            for name, kind in self._layers.items()
+            for name, kind in LAYERS.items()
             if name in identity.layers
         }
         return FrameRenderer(identity, self._basis, self._units, layers)

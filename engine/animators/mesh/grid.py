@@ -36,6 +36,7 @@ NODES = 65
 _MEMBRANE, _BENDING = 0.06, 0.25
 # Steepest usable depth: at the largest yaw, dx/dx = 1 - slope * sin(yaw) must stay positive.
 _MAX_SLOPE = 1.5
+_CHIN = 152  # landmark
 _EAR = np.array([0.0, 1.0, 0.0], np.float32)
 """The ears' plane, model space."""
 
@@ -128,12 +129,13 @@ def _node_depth(source: SourceGeometry, alpha: Float) -> Float:
     return np.asarray(z.ravel(), np.float32)
 
 
-def _border_hold(matte: Float) -> Float:
+def _border_hold(matte: Float, bottom: float) -> Float:
     """Share [NODES**2, 4] of a motion away from the left, right, top and bottom border that is held
     back, 0..1.
 
     Where hair or shoulders run out of the crop there is nothing to pull in from outside, so they
     stay attached to the border and stretch; a border that shows only background needs no such care.
+    ``bottom`` is how far up (px) the bottom border reaches: not above the chin.
     """
     size = matte.shape[0]
     xy = _node_positions()
@@ -144,10 +146,11 @@ def _border_hold(matte: Float) -> Float:
         (matte[:3], 0, xy[:, 1]),
         (matte[-3:], 0, size - xy[:, 1]),
     )
+    reach = (112.0, 112.0, 112.0, bottom)
     for k, (strip, along, inset) in enumerate(edges):
         touch = np.clip(2.0 * ndimage.gaussian_filter1d(strip.max(0), 20.0, mode="nearest"), 0.0, 1.0)
         at = np.minimum(xy[:, along], size - 1).astype(int)
-        hold[:, k] = touch[at] * (1.0 - smoothstep(0.0, 112.0, inset))
+        hold[:, k] = touch[at] * (1.0 - smoothstep(0.0, reach[k], inset))
     return hold
 
 
@@ -189,7 +192,9 @@ def prepare_grid(source: SourceGeometry, camera: Float, carried: Bool, alpha: Fl
     in_camera = np.stack([x, y, -distance], 1)
     points = ((in_camera - camera[:, 3]) @ camera[:, :3]).astype(np.float32)
     # Shoulders run out of the crop at its bottom: nothing moves there, whatever the pose.
-    weight = head_weight(points) * smoothstep(8.0, 56.0, source.crop.shape[0] - nodes[:, 1])
+    size = source.crop.shape[0]
+    bottom = float(np.clip(1.2 * (size - source.landmarks[_CHIN, 1]), 40.0, 112.0))
+    weight = head_weight(points) * smoothstep(8.0, 0.7 * bottom, size - nodes[:, 1])
     weight *= near_head(points)
     units = _spread_units(source, nodes, carried, weight)
-    return PersonGrid(points, weight, _border_hold(source.matte), units)
+    return PersonGrid(points, weight, _border_hold(source.matte, bottom), units)

@@ -17,6 +17,7 @@ from engine.animators.mesh.skin import (
     LID_ROWS,
     blink_completion,
     camera_normals,
+    carrying_skin,
     face_alpha,
     lip_seal,
     skin_graph,
@@ -136,8 +137,7 @@ def prepare_identity(portrait: CropPortrait, layers: dict[str, type[Layer]]) -> 
     alpha = face_alpha(basis, regions, source.neutral, source.normals, graph)
     face = basis.triangles_of("face")
     camera = np.concatenate([fit.rotation, fit.translation[:, None]], 1).astype(np.float32)
-    carried = source.visible & ~regions.mouth & ~regions.eyes & (source.normals[:, 2] > 0.2)
-    carried[basis.part("ear")] = False
+    carried = carrying_skin(basis, regions, source.visible, source.normals)
     grid = prepare_grid(source, camera, carried, alpha)
     background = np.array(fill_background(source.crop, source.matte), np.uint8)
     keep_still(source.crop, background, grid.weight)

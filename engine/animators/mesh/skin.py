@@ -136,7 +136,23 @@ def _under_jaw(basis: FaceBasis) -> Bool:
     """bool [V]: the average head's skin below the jaw line, which faces down."""
     normals = np.empty_like(basis.mean)
     unit_normals(basis.mean, basis.triangles, np.eye(3, dtype=np.float32), normals)
-    return np.asarray((normals[:, 1] < -0.4) & (basis.mean[:, 1] < -3.5), np.bool_)
+    down = (normals[:, 1] < -0.4) & (normals[:, 2] < 0.6)
+    return np.asarray(down & (basis.mean[:, 1] < -3.5), np.bool_)
+
+
+def carrying_skin(basis: FaceBasis, regions: SkinRegions, visible: Bool, normals: Float) -> Bool:
+    """bool [V]: skin whose expression the surroundings (hair, throat) follow: not lips, lids, ears.
+
+    The chin counts however the open jaw tilts it away from the view.
+    """
+    mean_normals = np.empty_like(basis.mean)
+    unit_normals(basis.mean, basis.triangles, np.eye(3, dtype=np.float32), mean_normals)
+    face = np.zeros(len(visible), bool)
+    face[basis.part("face")] = True
+    chin = face & (basis.mean[:, 1] < -6.0) & (mean_normals[:, 2] > 0.25) & (normals[:, 2] > -0.3)
+    carried = (visible & (normals[:, 2] > 0.2)) | chin
+    carried[basis.part("ear")] = False
+    return np.asarray(carried & ~regions.mouth & ~regions.eyes, np.bool_)
 
 
 def _curve_gap(basis: FaceBasis, vertices: Float, rows: NDArray[np.int64]) -> tuple[Float, Float]:
