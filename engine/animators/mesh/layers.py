@@ -64,7 +64,8 @@ class FrameGeometry:
     portrait's own, 0..1); ``vertices`` float32 [V, 3] model space, expression applied, before head
     motion; ``projected`` float32 [V, 3] crop px and camera distance, head motion applied;
     ``normals`` float32 [V, 3] outward unit normals in camera space of eye sockets and mouth interior
-    (zero on the skin); ``landmarks`` float32 [468, 2] crop px of this frame: the photo's own landmarks moved with the mesh (equal to them at rest);
+    (zero on the skin); ``landmarks`` float32 [468, 2] crop px of this frame: the photo's own
+    landmarks moved with the mesh (equal to them at rest);
     ``head`` float32 [3, 4] the rigid motion of the skull in camera space, x -> R x + t (cm),
     identity at rest; ``camera`` float32 [3, 4] model space -> camera space of the portrait; ``focal``
     and ``centre`` of the pinhole: u = cx + f x / d, v = cy - f y / d with d = -z the camera
