@@ -8,7 +8,6 @@ belongs to samples 640 n .. 640 (n + 1) of the audio, the clip's offset already 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +140,6 @@ _CORNERS = (61, 291)
 _INNER = (13, 14)
 _OUTER = (0, 17)
 _NOSE, _CHIN = 2, 152
-_RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 4, 1, 2, 98, 327, 127, 356, 234, 454)
 
 
 def mouth_shape(points: Floats) -> Floats:
@@ -215,11 +213,3 @@ def best_correlation(made: Floats, real: Floats, most: int = 2) -> float:
         if both.sum() > 2 and a[both].std() > 1e-9 and b[both].std() > 1e-9:
             best = max(best, float(np.corrcoef(a[both], b[both])[0, 1]))
     return best
-
-
-def training_clips(data: Path, tracks: Path) -> Iterator[Clip]:
-    """Clips that shipped weights may be trained on."""
-    for item in clip_items(data):
-        clip = load_clip(item, tracks) if item.trains else None
-        if clip is not None:
-            yield clip
