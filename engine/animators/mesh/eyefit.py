@@ -95,6 +95,18 @@ class EyeFit:
         out = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5)
         return mask > 0, np.asarray((into - out) / zoom, np.float32)
 
+    def freedom(self, pixels: Float) -> Float:
+        """How far [N] the photo's eye may shift at crop ``pixels`` [N, 2], 0..1.
+
+        A reliable eye's lids hide its edge; others bend inside the opening and stay at its edge, so that
+        nothing tears.
+        """
+        if self.reliable:
+            return np.ones(len(pixels), np.float32)
+        outline = np.ascontiguousarray(self.outline, np.float32)[:, None]
+        inside = [cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y in pixels]
+        return smoothstep(0.0, 0.2 * self.width, np.asarray(inside, np.float32))
+
     def texel_points(self) -> Float:
         """Crop pixels of all texels, row by row, [h * w, 2]."""
         gx, gy = self._texel_grid()

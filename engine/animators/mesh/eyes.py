@@ -19,12 +19,13 @@ a monster.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.animators.mesh.drawneyes import drawn_eyes
 from engine.animators.mesh.eyefit import LIDS, LOWER_LIDS, EyeFit, fit_eyes, smoothstep
 from engine.animators.mesh.eyelight import lid_light, pick_triangles
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
@@ -113,6 +114,10 @@ class EyeLayer:
         """Textures and meshes of both eyes, names prefixed ``right_`` and ``left_``."""
         arrays: Arrays = {}
         fits = fit_eyes(source.crop, source.landmarks)
+        lids = [source.landmarks[[LIDS[part], LOWER_LIDS[part]]] for part in range(2)]
+        if drawn_eyes(source.crop, (lids[0], lids[1])) is not None:
+            # The opening ends inside such an eye: parts that move on their own would be cut there.
+            fits = (replace(fits[0], reliable=False), replace(fits[1], reliable=False))
         for part, side in enumerate(("right", "left")):
             for name, value in _prepare_eye(source, fits[part], part).items():
                 arrays[f"{side}_{name}"] = value
@@ -259,7 +264,7 @@ def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
         "centre": centre,
         "lid": np.ascontiguousarray(source.landmarks[LIDS[part]], np.float32),
         "lower": np.ascontiguousarray(source.landmarks[LOWER_LIDS[part]], np.float32),
-        "pull": 1.0 - smoothstep(0.9, 2.3, off),
+        "pull": (1.0 - smoothstep(0.9, 2.3, off)) * fit.freedom(grid_pixels),
     }
 
 
