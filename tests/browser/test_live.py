@@ -131,10 +131,10 @@ def test_vp8_and_h264_show_the_same_colours(server: Server, open_page: Pages) ->
         blocks = pictures[-1][:height, :width].reshape(16, height // 16, 16, width // 16, 3)
         means.append(blocks.mean(axis=(1, 3)))
         opened.stop()
-    # A wrong matrix shows in strong colours.
+    # A wrong matrix shows in strong colours: about 3 here, against 0.3 with the right one.
     colourful = np.ptp(means[0], axis=2)
     strong = colourful >= np.quantile(colourful, 0.7)
-    assert np.median(np.abs(means[0] - means[1]).max(axis=2)[strong]) < 3.0
+    assert np.median(np.abs(means[0] - means[1]).max(axis=2)[strong]) < 1.2
 
 
 def test_sample_voice_speaks_with_sound_on(server: Server, open_page: Pages) -> None:
