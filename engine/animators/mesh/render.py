@@ -184,6 +184,10 @@ class FrameRenderer:
         rest_gap = float(self.lip_opening @ identity.expression)
         self.seal_gap = 0.45 if rest_gap < 0.05 else max(rest_gap, 0.12)
         self.mesh = DrawnMesh.of(identity, basis)
+        # The paint of a lid appears while it closes; flat drawn lids cover the eye's bold lines at once.
+        drawn = identity.lash[:, 3] > 0.9
+        self.paint_start = np.where(drawn, 0.2, 0.1).astype(np.float32)
+        self.paint_ramp = np.where(drawn, 0.2, 0.65).astype(np.float32)
         self.lid_vertices = [np.nonzero(identity.lid[eye, :, 3] > 0.01)[0] for eye in range(2)]
 
     def draw(
@@ -264,7 +268,7 @@ class FrameRenderer:
         shut = np.array([self._lid_travel(frame.expression, unit) for unit in _BLINK_UNITS], np.float32)
         mesh_attributes(
             frame.projected, mesh.ids, mesh.source, mesh.alpha, mesh.paint,
-            smoothstep(0.1, 0.75, shut), xyz, narrow, b.mesh_wide,
+            smoothstep(0.0, 1.0, (shut - self.paint_start) / self.paint_ramp), xyz, narrow, b.mesh_wide,
         )  # fmt: skip
         attributes, depth, x0, y0 = self._face_window(b)
         depth.fill(np.inf)
