@@ -22,6 +22,9 @@ _YIELDS = {
     "mouthUpperUpLeft": 0.6, "mouthUpperUpRight": 0.6, "mouthFunnel": 0.8, "mouthPucker": 0.5,
     "mouthSmileLeft": 0.25, "mouthSmileRight": 0.25,
 }  # fmt: skip
+# Most a channel may change in one frame: lips round in about 120 ms, jaw and seal are as fast as speech.
+_SLOWER = {"mouthPucker": 0.34, "mouthFunnel": 0.34, "lowerLipIn": 0.45, "tongueUp": 0.5, "tongueBack": 0.5}
+_FASTEST = np.array([_SLOWER.get(name, 1.0) for name in LIP_CHANNELS])
 # Share of the sampled mouth that remains k frames after the voice stopped (k = 0, 1, 2, ...): a stop
 # consonant's gap of up to two frames stays open, silence is shut within three (120 ms).
 _FADE = np.array([1.0, 1.0, 0.5, 0.06, 0.0])
@@ -29,10 +32,12 @@ _FADE = np.array([1.0, 1.0, 0.5, 0.06, 0.0])
 
 @dataclass
 class MouthState:
-    """Arrays [B]: frames since the voice stopped, how far speech has taken the mouth over."""
+    """``quiet`` [B] frames since the voice stopped; ``share`` [B] how far speech has taken the mouth
+    over; ``last`` [B, C] the channels of the frame before."""
 
     quiet: Floats
     share: Floats
+    last: Floats
 
 
 class Mouth:
@@ -43,7 +48,7 @@ class Mouth:
     """
 
     def init_state(self, batch: int) -> MouthState:
-        return MouthState(np.full(batch, 99.0), np.zeros(batch))
+        return MouthState(np.full(batch, 99.0), np.zeros(batch), np.zeros((batch, len(LIP_CHANNELS))))
 
     def step(
         self,
@@ -59,7 +64,9 @@ class Mouth:
         fade = _FADE[np.minimum(state.quiet, len(_FADE) - 1).astype(int)]
         # Opening takes at most two frames, so that a voice's onset never snaps.
         state.share[...] = np.minimum(fade, state.share + 0.6)
-        scaled = channels * (state.share * strength)[:, None]
+        scaled = np.clip(channels * (state.share * strength)[:, None], 0.0, 1.0)
+        scaled = np.clip(scaled, state.last - _FASTEST, state.last + _FASTEST)
+        state.last[...] = scaled
         _close_with_seal(scaled)
         motion = rest * (1.0 - _yielded() * (state.share * rest_open)[:, None])
         motion = motion + spread_columns(scaled)
