@@ -14,7 +14,6 @@ from engine.face.image import load_image
 from engine.face.portrait import analyse_portrait
 from engine.recipes import build, prepare_identity
 from engine.types import MOTION, AudioChunk, Cond, MotionChunk, PixelFormat
-from engine.animators.mesh.warm_up import warm_up as warm_up_mesh
 from kernels.i420 import rgb_to_i420
 
 __all__ = ["main", "warm_up"]
@@ -40,7 +39,6 @@ def warm_up() -> int:
         drawn += pipeline.step(AudioChunk(0, noise), state).data.shape[1]
         drawn += int(pipeline.stages[-1].step(_extremes(state.next_frame or 0), state.animator).data.shape[1])
     rgb_to_i420(np.zeros((2, 2, 3), np.uint8))
-    warm_up_mesh()
     return drawn
 
 
