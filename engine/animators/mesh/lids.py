@@ -156,7 +156,7 @@ def lip_line(source: SourceGeometry) -> Float:
     lip = np.median(colours[red], axis=0) if red.sum() > 8 else np.array([150.0, 90.0, 90.0])
     gap = np.linalg.norm(source.landmarks[INNER_LIPS[0, 4:7]] - source.landmarks[INNER_LIPS[1, 4:7]], axis=1)
     parted = float(smoothstep(0.08, 0.25, float(gap.mean()) / source.pixels_per_cm))
-    return np.append(lip * np.array([0.42, 0.3, 0.3]), 0.2 + 0.5 * parted).astype(np.float32)
+    return np.append(lip * np.array([0.42, 0.3, 0.3]), 0.45 + 0.25 * parted).astype(np.float32)
 
 
 def lid_edge(points: Float, count: int) -> Float:
