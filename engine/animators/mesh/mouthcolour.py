@@ -95,7 +95,7 @@ def _tooth_colour(source: SourceGeometry, image: Float, skin: Float) -> Float:
     skin_tint = skin / max(float(skin.mean()), 1.0)
     # Teeth are ivory, with some of the cast that the light gives to eyes and skin.
     tone = 0.25 * tint + 0.25 * skin_tint + 0.50 * np.array([1.02, 1.0, 0.94])
-    tone = np.maximum(tone, 0.80 * tone.max())
+    tone = np.maximum(tone, 0.68 * tone.max())
     bright = float(np.percentile([_patch(image, source.landmarks[k]).mean() for k in _SKIN], 80))
     level = float(np.clip(max(1.12 * float(white.mean()), 1.16 * bright), 70.0, 236.0))
     guess = level * tone / tone.max()
@@ -196,10 +196,10 @@ def _tooth_tone(basis: FaceBasis, part: slice, up: float) -> Float:
         # Sides and backs are in their neighbours' shade.
         shade = 1.0 - 0.26 * smoothstep(0.72, 1.0, side.astype(np.float32))
         shade *= 1.0 - 0.35 * smoothstep(0.0, -0.35, front.astype(np.float32))
-        # Canines (third from the middle) are a little yellower, molars darker.
+        # Canines (third from the middle) are a little yellower, molars darker and warmer (flesh lights them).
         canine = float(np.exp(-(((abs(centre[0]) - 1.75) / 0.35) ** 2)))
         molar = float(smoothstep(2.0, 2.9, np.float32(abs(centre[0]))))
-        warm = 0.10 * (1.0 - edge) + 0.04 * canine
+        warm = 0.10 * (1.0 - edge) + 0.04 * canine + 0.18 * molar
         cool = 0.05 * smoothstep(0.80, 1.0, edge.astype(np.float32))
         level = shade * (1.0 - 0.05 * (1.0 - edge) - 0.18 * molar)
         tone[mine] = np.stack([level * (1 - cool), level * (1 - 0.45 * warm), level * (1 - warm + cool)], 1)
