@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.errors import BudgetError
+from engine.errors import BudgetError, ConfigError
 from engine.pipeline import Pipeline
 from engine.types import AudioChunk, Cond, PixelFormat
 from kernels.i420 import rgb_to_i420
@@ -105,6 +105,7 @@ def measure_compute(
             samples = torch.from_numpy(0.1 * noise.standard_normal((1, end - start), np.float32))
             wall, processor = time.perf_counter_ns(), time.process_time_ns()
             drawn = pipeline.step(AudioChunk(start, samples), state)
+            _check_lookahead(pipeline, arrived=n + 1, left=drawn.t1)
             if drawn.format is PixelFormat.RGB:
                 for picture in drawn.data[0]:
                     rgb = picture.cpu().numpy()
@@ -113,3 +114,13 @@ def measure_compute(
                 took = min(time.perf_counter_ns() - wall, time.process_time_ns() - processor)
                 result.add(took / 1e6)
     return result
+
+
+def _check_lookahead(pipeline: Pipeline, arrived: int, left: int) -> None:
+    """The budget rests on the declared look-ahead: hold the recipe to it before the first frame."""
+    due = max(0, arrived - pipeline.lookahead_frames)
+    if left != due:
+        raise ConfigError(
+            f"recipe {pipeline.name} declares a look-ahead of {pipeline.lookahead_frames} frames, but after "
+            f"{arrived} frames of audio {left} have left instead of {due}; mend the spec of the stage that lies"
+        )

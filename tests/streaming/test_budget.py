@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import BudgetError
+from engine.errors import BudgetError, ConfigError
 from engine.recipes import build
 from engine.types import Cond
 from streaming.budget import measure_compute, plan_budget
@@ -27,3 +27,10 @@ def test_the_warm_up_measures_every_frame() -> None:
     histogram = measure_compute(build("tiny"), Cond.default(), frames=8, warm=3)
     assert histogram.count == 8
     assert min(histogram.values()) > 0
+
+
+def test_a_recipe_that_lies_about_its_lookahead_never_starts() -> None:
+    pipeline = build("tiny")
+    pipeline.lookahead_frames = 0
+    with pytest.raises(ConfigError, match=r"declares a look-ahead of 0 frames.*0 have left instead of 1"):
+        measure_compute(pipeline, Cond.default(), frames=2, warm=1)
