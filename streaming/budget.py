@@ -122,5 +122,5 @@ def _check_lookahead(pipeline: Pipeline, arrived: int, left: int) -> None:
     if left != due:
         raise ConfigError(
             f"recipe {pipeline.name} declares a look-ahead of {pipeline.lookahead_frames} frames, but after "
-            f"{arrived} frames of audio {left} have left instead of {due}; mend the spec of the stage that lies"
+            f"{arrived} frames of audio {left} have left instead of {due}; mend that stage's spec"
         )
