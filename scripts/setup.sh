@@ -15,7 +15,7 @@ venv="${VENV:-.venv}"
 # espeak-ng and flite are the synthetic voices. The demo itself needs none of them.
 missing=()
 have() { command -v "$1" >/dev/null 2>&1; }
-have chromium || missing+=(chromium)
+have chromium || missing+=(chromium fonts-liberation)
 have espeak-ng || missing+=(espeak-ng libespeak-ng1)
 have flite || missing+=(flite)
 ldconfig -p 2>/dev/null | grep -q libportaudio.so.2 || missing+=(libportaudio2)
