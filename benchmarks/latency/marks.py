@@ -27,6 +27,8 @@ _LOW_HZ, _HIGH_HZ = 1200.0, 4200.0
 _THRESHOLD = 0.55
 _LEAST_RUN = 3
 _LARGEST_JUMP_S = 0.4
+_BLOCK_S = 8.0
+_LARGEST_START_S = 20.0
 
 Floats = NDArray[np.float64]
 GUARD = 80
@@ -111,8 +113,29 @@ def match_marks(
     Both are ascending times in seconds on clocks that differ by any constant; the delay may wander
     slowly, by less than ``tolerance`` between neighbouring marks, and may jump now and then.
     ``near``: only delays that a jump from this one could lead to.
+
+    Long recordings are matched block by block: over minutes a delay wanders far, and by then some
+    wrong constant delay explains as many marks as the true one.
     """
-    return _match(sent, heard, tolerance, near)
+    pairs: list[tuple[int, int]] = []
+    lag, start = near, 0
+    while start < heard.size:
+        stop = int(np.searchsorted(heard, heard[start] + _BLOCK_S, side="right"))
+        low, high = _reachable(sent, heard[start:stop], lag)
+        low = max(low, pairs[-1][0] + 1 if pairs else 0)
+        found = [(i + low, j + start) for i, j in _match(sent[low:high], heard[start:stop], tolerance, lag)]
+        if found:
+            pairs += found
+            lag = float(heard[found[-1][1]] - sent[found[-1][0]])
+        start = stop
+    return pairs
+
+
+def _reachable(sent: Floats, heard: Floats, lag: float | None) -> tuple[int, int]:
+    """The range of ``sent`` that can have become ``heard`` if the delay is near ``lag`` (None: unknown)."""
+    reach = _LARGEST_JUMP_S if lag is not None else _LARGEST_START_S
+    low, high = np.searchsorted(sent, [heard[0] - (lag or 0.0) - reach, heard[-1] - (lag or 0.0) + reach])
+    return int(low), int(high)
 
 
 def _match(sent: Floats, heard: Floats, tolerance: float, lag: float | None) -> list[tuple[int, int]]:

@@ -105,6 +105,20 @@ def test_match_finds_both_sides_of_a_jump() -> None:
     assert match_marks(sent, heard) == [(i, i) for i in range(sent.size)]
 
 
+def test_match_follows_ten_minutes_of_slips_and_jumps() -> None:
+    """The delay creeps by half a second to and fro, jumps now and then, and one mark in ten is lost."""
+    sent = np.array(place_marks(0.0, 600.0, seed=11))
+    rng = np.random.default_rng(12)
+    creep = 0.5 * np.sin(2 * np.pi * sent / 300.0)
+    jumps = np.sum([step * (sent > at) for at, step in ((100, 0.06), (250, -0.15), (430, 0.2))], axis=0)
+    heard = sent + 1.234 + creep + jumps
+    kept = np.flatnonzero(rng.random(sent.size) > 0.1)
+    pairs = match_marks(sent, heard[kept])
+    assert len(pairs) >= 0.95 * kept.size
+    wrong = sum(kept[j] != i for i, j in pairs)
+    assert wrong <= 0.01 * kept.size
+
+
 def test_marks_of_nobody_are_not_explained_by_far_delays() -> None:
     sent = np.array(place_marks(0.0, 30.0, seed=9))
     heard = np.sort(np.concatenate([sent[:30] + 0.3, 20.0 + np.array(place_marks(0.0, 10.0, seed=77))]))
