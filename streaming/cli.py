@@ -248,14 +248,14 @@ def _render(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from engine.recipes import build
-    from streaming.hub import make_cond
+    from engine.types import Cond
     from streaming.portraits import load_face
     from streaming.render import render_file
 
     pipeline = build(args.recipe)
     _existing(args.audio)
     face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
-    cond = make_cond(face.identity, args.seed)
+    cond = Cond.for_identity(face.identity, args.seed)
     with tqdm(unit="frame", desc=args.out.name) as bar:
 
         def progress(done: int, total: int) -> None:

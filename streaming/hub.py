@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from engine.config import asset_path
 from engine.errors import BudgetError, ConfigError, VisavisError
 from engine.pipeline import Pipeline
 from engine.recipes import build
-from engine.types import MOTION, Cond
+from engine.types import Cond
 from streaming.budget import Budget, measure_compute, plan_budget
 from streaming.clock import Clock, RealClock
 from streaming.framing import Compose, Framing
@@ -27,7 +24,7 @@ from streaming.session import Session
 from streaming.sources.file import FileSource
 from streaming.worker import EngineWorker
 
-__all__ = ["LIVE", "VOICES", "FullError", "Hub", "HubOptions", "make_cond"]
+__all__ = ["LIVE", "VOICES", "FullError", "Hub", "HubOptions"]
 
 log = logging.getLogger("visavis")
 
@@ -56,13 +53,6 @@ class HubOptions:
     framing: Framing = "crop"
     linger_s: float = 5.0
     """How long a session nobody listens or speaks to is kept."""
-
-
-def make_cond(identity: Any, seed: int) -> Cond:
-    """The condition of one session: ``identity`` as prepared (None: an animator without portraits)."""
-    rest = getattr(identity, "rest", None)
-    row = torch.zeros(MOTION.size) if rest is None else torch.as_tensor(np.asarray(rest), dtype=torch.float32)
-    return Cond(seed=torch.tensor([seed]), rest=row[None], identity=(identity,))
 
 
 def _promise(
@@ -135,7 +125,7 @@ class Hub:
             self._portraits.add_path(self.options.portrait)
         self._say(self._pipeline.describe())
         face = await self._portraits.face(None)
-        cond = make_cond(face.identity, self.options.seed)
+        cond = Cond.for_identity(face.identity, self.options.seed)
         self._budget = await asyncio.to_thread(
             _promise, self._pipeline, cond, face.compose, self.options.budget_ms
         )
@@ -175,7 +165,7 @@ class Hub:
             self._creating -= 1
         if name in self.sessions:
             raise ConfigError(f"there is a session {name!r} already; choose another name")
-        cond = make_cond(face.identity, self.options.seed if seed is None else seed)
+        cond = Cond.for_identity(face.identity, self.options.seed if seed is None else seed)
         options = SessionOptions(name, self.budget, cond, entry.name, compose=face.compose)
         session = Session(self.pipeline, self._worker, self.clock, options)
         self.sessions[name] = session

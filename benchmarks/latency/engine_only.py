@@ -41,11 +41,11 @@ class EngineRun:
 
 def prepare_engine(recipe: str) -> tuple[Pipeline, Cond]:
     """The recipe's pipeline and a session's condition with the bundled portrait."""
-    from streaming.hub import make_cond
+    from engine.types import Cond
     from streaming.portraits import load_identity
 
     pipeline = build(recipe)
-    return pipeline, make_cond(load_identity(pipeline, asset_path("demo/astronaut.png")), seed=0)
+    return pipeline, Cond.for_identity(load_identity(pipeline, asset_path("demo/astronaut.png")), seed=0)
 
 
 def run_engine(pipeline: Pipeline, cond: Cond, seconds: float) -> EngineRun:

@@ -95,8 +95,9 @@ class MeshAnimator:
                     f"the mesh animator needs a prepared face per row, got {type(identity).__name__}: "
                     "pass Cond(identity=(animator.prepare(portrait), ...))"
                 )
-        shared: dict[int, FrameRenderer] = {}
-        rows = tuple(shared.setdefault(id(i), self.renderer(i)) for i in cond.identity)
+        shared = {id(identity): identity for identity in cond.identity}
+        renderers = {key: self.renderer(identity) for key, identity in shared.items()}
+        rows = tuple(renderers[id(identity)] for identity in cond.identity)
         helper = ThreadPoolExecutor(1, "mesh") if (os.cpu_count() or 1) > 1 else None
         return MeshState(rows, FrameBuffers.for_basis(self._basis), helper=helper)
 
