@@ -15,15 +15,19 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "ACTIONS",
     "ARKIT_NAMES",
     "CONTROLS",
+    "EMOTIONS",
     "EXPRESSION_NAMES",
     "EXTRA_NAMES",
+    "FACTORS",
     "FRAME_RATE",
     "GAZE_NAMES",
     "MOTION",
     "POSE_NAMES",
     "SAMPLE_RATE",
+    "STYLE_SIZE",
     "AudioChunk",
     "Cond",
     "ControlSpace",
@@ -111,19 +115,66 @@ class MotionSpace:
 MOTION = MotionSpace()
 
 
+# The emotions of MEAD (Wang et al., 2020) besides neutral, which is all of them at 0.
+EMOTIONS: tuple[str, ...] = ("angry", "contempt", "disgusted", "fearful", "happy", "sad", "surprised")
+
+STYLE_SIZE = 64
+"""Columns of a style code: what a family made of a reference clip (VAST's style vector, FlowVQTalker's
+latent code), padded with zeros."""
+
+FACTORS: tuple[str, ...] = ("lips", "pose", "eyes", "expression")
+ACTIONS: tuple[str, ...] = ("nod", "tilt", "frontal")
+
+# name, neutral, low, high
+_SLIDERS: tuple[tuple[str, float, float, float], ...] = (
+    ("strengthLips", 1.0, 0.0, 2.0),  # 1 = as sampled
+    ("strengthBrows", 1.0, 0.0, 2.0),
+    ("strengthEyes", 1.0, 0.0, 2.0),
+    ("strengthHead", 1.0, 0.0, 2.0),
+    ("gazePitch", 0.0, -0.5, 0.5),  # rad, added to the sampled gaze
+    ("gazeYaw", 0.0, -0.7, 0.7),
+    ("headLock", 0.0, 0.0, 1.0),  # 0 free .. 1 still
+    ("smile", 0.0, -1.0, 1.0),  # -1 frown .. 1 smile, added to the expression
+    ("seed", 0.0, 0.0, 65535.0),  # a whole number: another one is another performance
+    *((f"emotion.{name}", 0.0, 0.0, 1.0) for name in EMOTIONS),  # strength of each
+    *((f"action.{name}", 0.0, 0.0, 1.0) for name in ACTIONS),  # head motion forced by osm's bases
+    *((f"follow.{name}", 0.0, 0.0, 1.0) for name in FACTORS),  # share of a factor the driver gives
+    ("style", 0.0, 0.0, 1.0),  # strength of the reference clip's style code
+)
+
+
+def _driver_range(name: str) -> float:
+    return 1.0 if name in POSE_NAMES[:3] else 2.0 if name in POSE_NAMES else 0.8
+
+
+# Long vectors that a program sets, never a slider: one frame of motion from a driving video or a
+# webcam (relative to the driver's own rest), and a style code.
+_VECTORS: tuple[tuple[str, float, float, float], ...] = (
+    *((f"driver.{name}", 0.0, 0.0, 1.0) for name in EXPRESSION_NAMES),
+    *((f"driver.{n}", 0.0, -_driver_range(n), _driver_range(n)) for n in POSE_NAMES + GAZE_NAMES),
+    *((f"style.{k:02d}", 0.0, -8.0, 8.0) for k in range(STYLE_SIZE)),
+)
+_ROWS = _SLIDERS + _VECTORS
+
+
 @dataclass(frozen=True)
 class ControlSpace:
-    """Names, neutral values and ranges of the live controls that travel beside the features."""
+    """Names, neutral values and ranges of the live controls that travel beside the features.
 
-    names: tuple[str, ...] = (
-        "strengthLips", "strengthBrows", "strengthEyes", "strengthHead",  # 0..2, 1 = as sampled
-        "gazePitch", "gazeYaw",  # rad, added to the sampled gaze
-        "headLock",  # 0 free .. 1 still
-        "smile",  # -1 frown .. 1 smile, added to the expression
-    )  # fmt: skip
-    neutral: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-    low: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, -0.5, -0.7, 0.0, -1.0)
-    high: tuple[float, ...] = (2.0, 2.0, 2.0, 2.0, 0.5, 0.7, 1.0, 1.0)
+    ``sliders`` are single values a person sets; ``driver.*`` (72 columns, :class:`MotionSpace`) and
+    ``style.*`` (:data:`STYLE_SIZE` columns) are vectors that programs set as a whole.
+    """
+
+    names: tuple[str, ...] = tuple(row[0] for row in _ROWS)
+    neutral: tuple[float, ...] = tuple(row[1] for row in _ROWS)
+    low: tuple[float, ...] = tuple(row[2] for row in _ROWS)
+    high: tuple[float, ...] = tuple(row[3] for row in _ROWS)
+    sliders: ClassVar[tuple[str, ...]] = tuple(row[0] for row in _SLIDERS)
+    emotion: ClassVar[slice] = slice(9, 16)
+    action: ClassVar[slice] = slice(16, 19)
+    follow: ClassVar[slice] = slice(19, 23)
+    driver: ClassVar[slice] = slice(len(_SLIDERS), len(_SLIDERS) + 72)
+    style: ClassVar[slice] = slice(len(_SLIDERS) + 72, len(_SLIDERS) + 72 + STYLE_SIZE)
 
     @property
     def size(self) -> int:

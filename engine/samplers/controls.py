@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.samplers.gaze import Gaze
+from engine.samplers.factors import FACTOR_COLUMNS
 from engine.samplers.noise import Floats
-from engine.types import CONTROLS, MOTION
+from engine.samplers.rows import Bools
+from engine.types import CONTROLS, EMOTIONS, FACTORS, MOTION
 
-__all__ = ["ControlState", "Controls", "add_eyes", "add_smile", "smooth_controls"]
+__all__ = [
+    "ControlState",
+    "Controls",
+    "add_eyes",
+    "add_smile",
+    "follow_driver",
+    "fresh_controls",
+    "smooth_controls",
+]
 
+_SEED = CONTROLS.index("seed")
+_EMOTION_RATE = 0.2
 _GAZE_LIMIT = np.array([0.6, 0.8])
 # Gaze angle at which an eyeLook column reaches 1 (rad): up/down, in/out.
 _LOOK_RANGE = (0.5, 0.6)
@@ -19,10 +30,17 @@ _LOOK_RANGE = (0.5, 0.6)
 
 @dataclass
 class ControlState:
-    """``last`` [B, K]: the controls of the previous frame; ``begun`` [B]: 0 before the first."""
+    """``last`` [B, K]: the controls of the previous frame; ``begun`` [B]: 0 before the first;
+    ``emotion`` [B, 7]: how far each has come."""
 
     last: Floats
     begun: Floats
+    emotion: Floats
+
+
+def fresh_controls(batch: int) -> ControlState:
+    """Before the first frame."""
+    return ControlState(np.zeros((batch, CONTROLS.size)), np.zeros(batch), np.zeros((batch, len(EMOTIONS))))
 
 
 @dataclass(frozen=True)
@@ -36,32 +54,58 @@ class Controls:
     gaze: Floats
     """[B, 2] pitch, yaw (rad)"""
     smile: Floats
+    emotion: Floats
+    """[B, 7] strength of each of :data:`~engine.types.EMOTIONS`, approached over a fifth of a second"""
+    action: Floats
+    """[B, 3] :data:`~engine.types.ACTIONS`"""
+    follow: Floats
+    """[B, 4] share of each of :data:`~engine.types.FACTORS` that the driver gives"""
+    driver: Floats
+    """[B, 72] the driver's motion"""
+    style: Floats
+    """[B] strength of the style code"""
+    code: Floats
+    """[B, STYLE_SIZE]"""
+    seed: Floats
+    """[B] whole numbers"""
+    changed: Bools
+    """[B] seed, style code or sources are not those of the frame before: the motion may jump"""
 
 
 def smooth_controls(values: Floats, state: ControlState) -> Controls:
     """Clamp ``values`` [B, K] and mix them half and half with the previous frame's.
 
-    So a change shows half on its first frame and fully on the second.
+    So a change shows half on its first frame and fully on the second. Emotions take longer, as faces
+    do, from the first frame on; seed, driver and style code are not mixed.
     """
     low, high = np.array(CONTROLS.low), np.array(CONTROLS.high)
     neutral = np.array(CONTROLS.neutral)
     now = np.clip(np.where(np.isfinite(values), values, neutral), low, high)
-    before = np.where(state.begun[:, None] > 0, state.last, now)
+    begun = state.begun[:, None] > 0
+    before = np.where(begun, state.last, now)
     mixed = 0.5 * (now + before)
+    goal = now[:, CONTROLS.emotion]
+    state.emotion[...] = np.where(begun, state.emotion + _EMOTION_RATE * (goal - state.emotion), goal)
+    jump = np.abs(now - before)
+    sources = np.concatenate([jump[:, CONTROLS.follow], jump[:, [CONTROLS.index("style")]]], axis=1)
+    changed = (jump[:, _SEED] > 0.5) | (jump[:, CONTROLS.style].max(1) > 1e-4) | (sources.max(1) > 0.05)
     state.last[...] = now
     state.begun[...] = 1.0
-
-    def column(name: str) -> Floats:
-        return np.asarray(mixed[:, CONTROLS.index(name)])
-
-    free = 1.0 - column("headLock")
     return Controls(
-        lips=column("strengthLips"),
-        brows=column("strengthBrows"),
-        eyes=column("strengthEyes"),
-        head=column("strengthHead") * free,
-        gaze=np.stack([column("gazePitch"), column("gazeYaw")], axis=1),
-        smile=column("smile"),
+        lips=mixed[:, CONTROLS.index("strengthLips")],
+        brows=mixed[:, CONTROLS.index("strengthBrows")],
+        eyes=mixed[:, CONTROLS.index("strengthEyes")],
+        head=mixed[:, CONTROLS.index("strengthHead")] * (1.0 - mixed[:, CONTROLS.index("headLock")]),
+        gaze=mixed[:, [CONTROLS.index("gazePitch"), CONTROLS.index("gazeYaw")]],
+        smile=mixed[:, CONTROLS.index("smile")],
+        emotion=state.emotion.copy(),
+        action=mixed[:, CONTROLS.action],
+        follow=mixed[:, CONTROLS.follow],
+        driver=now[:, CONTROLS.driver],
+        style=mixed[:, CONTROLS.index("style")],
+        code=now[:, CONTROLS.style],
+        seed=np.round(now[:, _SEED]),
+        changed=changed,
     )
 
 
@@ -76,14 +120,13 @@ _CHEEK = MOTION.columns("cheekSquint")
 _SQUINT = MOTION.columns("eyeSquint")
 
 
-def add_eyes(motion: Floats, gaze: Floats, rotation: Floats, blink: Floats, controls: Controls) -> None:
+def add_eyes(motion: Floats, gaze: Floats, blink: Floats, controls: Controls) -> None:
     """Gaze, the eyeLook columns that follow it, and the lids, added in place to ``motion`` [B, 72].
 
-    ``gaze`` [B, 2] sampled, in the world; ``rotation`` [B, 3] of the head; ``blink`` [B] closure.
-    A blink keeps closing fully down to half strength: half-shut eyes look ill, not calm.
+    ``gaze`` [B, 2] sampled, relative to the head; ``blink`` [B] closure. A blink keeps closing fully
+    down to half strength: half-shut eyes look ill, not calm.
     """
-    sampled = Gaze.against_head(gaze * controls.eyes[:, None], rotation)
-    motion[:, MOTION.gaze] += np.clip(sampled + controls.gaze, -_GAZE_LIMIT, _GAZE_LIMIT)
+    motion[:, MOTION.gaze] += np.clip(gaze + controls.gaze, -_GAZE_LIMIT, _GAZE_LIMIT)
     pitch, yaw = motion[:, MOTION.gaze].T
     motion[:, _LOOK["Up"]] += np.clip(pitch / _LOOK_RANGE[0], 0.0, 1.0)[:, None]
     motion[:, _LOOK["Down"]] += np.clip(-pitch / _LOOK_RANGE[0], 0.0, 1.0)[:, None]
@@ -105,3 +148,16 @@ def add_smile(motion: Floats, smile: Floats) -> None:
     motion[:, _CHEEK] += 0.35 * up
     motion[:, _SQUINT] += 0.15 * up
     motion[:, _FROWN] += 0.6 * down - 0.3 * up
+
+
+def follow_driver(motion: Floats, controls: Controls, rest: Floats) -> None:
+    """Mix the driver's factors into ``motion`` [B, 72] in place, by the share each is followed.
+
+    The driver's motion counts from the driver's own rest, so it is set upon the portrait's ``rest``.
+    """
+    if not np.any(controls.follow):
+        return
+    for k, factor in enumerate(FACTORS):
+        columns, share = FACTOR_COLUMNS[factor], controls.follow[:, k, None]
+        goal = controls.driver[:, columns] + (0.0 if factor == "lips" else rest[:, columns])
+        motion[:, columns] += share * (goal - motion[:, columns])

@@ -1,12 +1,14 @@
-"""States are dataclasses of arrays whose first axis is the batch; these helpers treat them as one."""
+"""States are dataclasses of arrays and tensors, batch first; these helpers treat each as one."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 __all__ = ["Bools", "reset_rows", "spring"]
 
@@ -14,12 +16,18 @@ Bools = NDArray[np.bool_]
 
 
 def reset_rows(state: Any, fresh: Any, rows: Bools) -> None:
-    """Copy ``fresh`` into ``state`` in place where ``rows`` [B] is true, through nested dataclasses."""
+    """Copy ``fresh`` into ``state`` in place where ``rows`` [B] is true, through nested dataclasses.
+
+    Arrays and tensors have the batch as their first axis; other fields belong to the whole batch.
+    """
     for item in fields(state):
         target, source = getattr(state, item.name), getattr(fresh, item.name)
         if isinstance(target, np.ndarray):
             target[rows] = source[rows]
-        else:
+        elif isinstance(target, Tensor):
+            mask = torch.from_numpy(rows)
+            target[mask] = source[mask]
+        elif is_dataclass(target):
             reset_rows(target, source, rows)
 
 

@@ -34,11 +34,13 @@ __all__ = [
     "FeatureCache",
     "Person",
     "Sequence",
+    "augmented",
     "clip_sequences",
     "labelled_sequences",
     "near_voice",
     "people",
     "posteriors_of",
+    "warped",
 ]
 
 Floats = NDArray[np.float32]
@@ -95,8 +97,9 @@ def _noise_of(key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little"))
 
 
-def _augment(audio: Floats, noise: np.random.Generator) -> tuple[Floats, float]:
-    """An augmented copy and how much faster it plays."""
+def augmented(audio: Floats, key: str) -> tuple[Floats, float]:
+    """An augmented copy, the same for the same ``key``, and how much faster it plays."""
+    noise = _noise_of(key)
     factor = float(np.exp(noise.uniform(-0.2, 0.2)))
     at = np.arange(int(len(audio) / factor)) * factor
     out = np.interp(at, np.arange(len(audio)), audio).astype(np.float32)
@@ -107,7 +110,7 @@ def _augment(audio: Floats, noise: np.random.Generator) -> tuple[Floats, float]:
     return gain(out, noise).astype(np.float32), factor
 
 
-def _warp(values: Floats, factor: float, frames: int, delay: float) -> Floats:
+def warped(values: Floats, factor: float, frames: int, delay: float) -> Floats:
     """Per-frame targets [T] or [T, C] played ``factor`` times faster and ``delay`` frames later, cut
     or held to ``frames``."""
     at = np.clip((np.arange(frames) + 0.5 - delay) * factor - 0.5, 0, len(values) - 1)
@@ -173,7 +176,7 @@ def clip_sequences(
             targets = (prior, blend.astype(np.float32), width)
             for key, heard, factor in _heard(clip, copies.get(spoken.speaker, 0)):
                 made = cache(key, heard)
-                moved = [_warp(values, factor, len(made), delay) for values in targets]
+                moved = [warped(values, factor, len(made), delay) for values in targets]
                 yield Sequence(spoken.speaker, made, *moved)
 
 
@@ -182,7 +185,7 @@ def _heard(clip: Clip, copies: int) -> Iterator[tuple[str, Floats, float]]:
     yield clip.item.name, clip.audio, 1.0
     for k in range(copies):
         key = f"{clip.item.name}+{k}"
-        yield key, *_augment(clip.audio, _noise_of(key))
+        yield key, *augmented(clip.audio, key)
 
 
 def near_voice(features: Floats) -> Floats:
@@ -204,14 +207,14 @@ def labelled_sequences(
         labels = corpus.phones(item).astype(np.int64)[:1000]
         audio = corpus.samples(item)[: len(labels) * 160]
         key = f"speech+{item.name}"
-        heard, factor = _augment(audio, _noise_of(key))
+        heard, factor = augmented(audio, key)
         made = cache(key, heard)
         phones = np.maximum(labels, 0)[: len(labels) // 4 * 4]
         posteriors = np.eye(len(PHONES), dtype=np.float32)[phones].reshape(-1, 2, len(PHONES)).mean(axis=1)
         opening = model.opening(posteriors)
         # The louder half of a voice opens a little wider (Schulman, 1989).
-        loud = _warp(made[:, FEATURES.index("loudness")], 1.0 / factor, len(opening), 0.0)
+        loud = warped(made[:, FEATURES.index("loudness")], 1.0 / factor, len(opening), 0.0)
         opening *= np.clip(1.0 + 0.25 * uniform_filter1d(loud, 3), 0.6, 1.3)
-        moved = [_warp(v, factor, len(made), delay) for v in (coarticulate(posteriors, opening), opening)]
+        moved = [warped(v, factor, len(made), delay) for v in (coarticulate(posteriors, opening), opening)]
         nothing = np.full(len(made), np.nan, np.float32)
         yield Sequence(f"labelled:{item.speaker}", made, moved[0], moved[1], nothing)

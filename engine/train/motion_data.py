@@ -45,6 +45,8 @@ class Item:
     split: str
     use: str
     offset_ms: float
+    origin: str = ""
+    licence: str = ""
 
     @property
     def trains(self) -> bool:
@@ -107,7 +109,8 @@ def clip_items(data: Path) -> list[Item]:
             if not name.lower().endswith((".mp4", ".mov", ".avi")):
                 continue
             folder = name.split("/")[0] + "/*"
-            items.append(Item(name, row["split"], row["use"], offsets.get(name, offsets.get(folder, 0.0))))
+            offset = offsets.get(name, offsets.get(folder, 0.0))
+            items.append(Item(name, row["split"], row["use"], offset, row["origin"], row["licence"]))
     return sorted(items, key=lambda item: item.name)
 
 
