@@ -14,7 +14,8 @@ from engine.samplers.visemes import LIP_CHANNELS, spread_columns, viseme_table
 from engine.train.articulation import Articulation, Spoken, fit_articulation
 from engine.train.lip_features import Sequence, posteriors_of
 from engine.train.lip_targets import coarticulate, geometry, normal_opening, opening_from, scale_opening
-from engine.train.lips import Recipe, Trainer, evaluate, stretch_opening
+from engine.train.lip_training import LipData, LipTrainer, Recipe, evaluate, stretch_opening
+from engine.train.lips import new_net
 from engine.train.mouth_geometry import opening_of, shape_of
 from engine.types import MOTION
 
@@ -132,9 +133,11 @@ def _sequence(seed: int) -> Sequence:
 
 def test_a_short_training_follows_the_mouth_and_its_amplitude() -> None:
     torch.set_num_threads(1)
-    recipe = Recipe(steps=60, check_every=30, hidden=32, window=50, batch=8, labelled_share=0.0, rate=5e-3)
+    recipe = Recipe(steps=60, check_every=30, window=50, batch=8, labelled_share=0.0, rate=5e-3)
     data = [_sequence(k) for k in range(6)]
-    net, scores = Trainer(recipe, data[:4], []).run(data[4:])
+    torch.manual_seed(0)
+    net = new_net()
+    scores = LipTrainer(net, LipData(data[:4], [], data[4:]), recipe).run()
     assert scores["r"] > 0.7
     stretch_opening(net, data[4:])
     assert 0.6 < evaluate(net, data[4:])["amplitude"] < 1.5
