@@ -51,6 +51,8 @@ LEAST_AGREEMENT = 0.25
 MOST_UNKNOWN = 0.03
 UTTERANCES = {"labelled": 500, "synthetic": 150}
 _TRUST = 0.7
+"""Share of the real opening in a training target, the rest is the articulation model's: it takes the
+edge off what only one person does. What is measured against is all real."""
 
 
 def real_motion(path: Path, offset_ms: float) -> Floats:
@@ -84,7 +86,8 @@ def _real_takes(
             prior = coarticulate(spoken.posteriors, opening[: len(spoken.opening)])
             width = ((clip.shape[: len(prior), 0] / person.width - 1.0) * 0.55).astype(np.float32)
             width[np.isnan(spoken.opening)] = np.nan
-            blend = _TRUST * spoken.opening + (1.0 - _TRUST) * opening[: len(prior)]
+            trust = _TRUST if clip.item.trains else 1.0
+            blend = trust * spoken.opening + (1.0 - trust) * opening[: len(prior)]
             motion = real_motion(_track(clip.item, tracks), clip.item.offset_ms)[: len(prior)]
             arrays = (prior, blend.astype(np.float32), width, motion)
             yield _take(clip.item, clip.item.name, "real", spoken.speaker, clip.audio, arrays)
