@@ -1,0 +1,59 @@
+"""Audio to a normalised log-mel spectrum and prosody, 25 frames a second, one frame of look-ahead.
+
+GoHD, OSM-Net and FlowVQTalker read speech as a mel spectrum. No network runs here: what the
+samplers built on it know of sounds they have learned themselves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.encoders.listener import OWN, PROSODY, Heard, Listener, pool_bands
+
+__all__ = ["BANDS", "FEATURES", "HALVES", "MelEncoder", "voice_of"]
+
+BANDS = 40
+HALVES = 2
+
+FEATURES: tuple[str, ...] = (
+    *PROSODY,  # its ``voice`` is :func:`voice_of`
+    # Half h (20 ms) of frame n in 40 bands up to 8 kHz, units of 20 dB relative to the voice's level:
+    *(f"mel.{h:02d}.{k:02d}" for h in range(HALVES) for k in range(BANDS)),
+    *(f"melNext.{h:02d}.{k:02d}" for h in range(HALVES) for k in range(BANDS)),  # of frame n + 1
+)
+"""Names of the columns of the :class:`~engine.types.FeatureChunk`, in order."""
+
+# Bels: below the first a frame is surely quiet, above the second surely loud enough.
+_LOUDNESS_LEAST, _LOUDNESS_SURE = -2.6, -1.4
+_SNR_LEAST, _SNR_SURE = 0.3, 0.9
+
+
+def voice_of(heard: Heard) -> Tensor:
+    """Probability of speech [..., 1] without an acoustic model.
+
+    The frame (or the one after it, so that closures do not count as pauses) must be loud for this
+    voice and rise over the noise floor, the sound must not be stationary, and WebRTC's detector
+    must agree.
+    """
+    loudness = torch.maximum(heard.own[..., 1:2], heard.following[..., 1:2])
+    snr = torch.maximum(heard.own[..., 2:3], heard.following[..., 2:3])
+    loud = ((loudness - _LOUDNESS_LEAST) / (_LOUDNESS_SURE - _LOUDNESS_LEAST)).clamp(0.0, 1.0)
+    risen = ((snr - _SNR_LEAST) / (_SNR_SURE - _SNR_LEAST)).clamp(0.0, 1.0)
+    return heard.late[..., 3:4] * loud * risen * (0.3 + 0.7 * heard.late[..., 2:3])
+
+
+class MelEncoder(Listener):
+    """The audio stage: :class:`AudioChunk` at 16 kHz to :class:`FeatureChunk` in :data:`FEATURES`."""
+
+    def __init__(self) -> None:
+        super().__init__("mel", FEATURES, HALVES * BANDS)
+
+    def summary(self, mel: Tensor) -> Tensor:
+        halves = mel.unflatten(1, (HALVES, mel.shape[1] // HALVES)).mean(2)
+        return pool_bands(halves, BANDS).flatten(1)
+
+    def arrange(self, heard: Heard, outputs: tuple[Tensor, ...]) -> Tensor:
+        kept = len(OWN)
+        parts = [heard.own[..., :kept], heard.late[..., :3], voice_of(heard)]
+        return torch.cat([*parts, heard.own[..., kept:], heard.following[..., kept:]], dim=-1)
