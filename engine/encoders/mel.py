@@ -53,7 +53,7 @@ class MelEncoder(Listener):
         super().__init__("mel", FEATURES, HALVES * BANDS)
 
     def summary(self, mel: Tensor) -> Tensor:
-        halves = mel.unflatten(1, (HALVES, mel.shape[1] // HALVES)).mean(2)
+        halves = mel.reshape(mel.shape[0], HALVES, -1, mel.shape[-1]).mean(2)
         return pool_bands(halves, BANDS).flatten(1)
 
     def arrange(self, heard: Heard, outputs: tuple[Tensor, ...]) -> Tensor:
