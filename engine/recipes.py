@@ -3,13 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import AvatarError, ConfigError
 from engine.pipeline import Pipeline
-from engine.types import PixelFormat
+from engine.types import FACTORS, PixelFormat
 
-__all__ = ["RECIPES", "build", "prepare_identity", "restore_identity"]
+if TYPE_CHECKING:
+    from engine.samplers.voice import VoiceSampler
+    from engine.stage import Stage
+
+__all__ = ["RECIPES", "SYSTEMS", "build", "mixture", "prepare_identity", "restore_identity"]
+
+
+@dataclass(frozen=True)
+class _System:
+    """The motion half of a published system: ``encoder`` names the features it takes, ``make`` builds its
+    sampler from their names and space."""
+
+    encoder: str
+    make: Callable[[tuple[str, ...], str], VoiceSampler]
+    about: str
+
+
+def _speech(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.speech import SpeechSampler
+
+    return SpeechSampler(features, space)
+
+
+def _ppg() -> tuple[Stage[Any, Any, Any], tuple[str, ...]]:
+    from engine.encoders.ppg import FEATURES, PpgEncoder
+
+    return PpgEncoder(), FEATURES
+
+
+_ENCODERS: dict[str, Callable[[], tuple[Stage[Any, Any, Any], tuple[str, ...]]]] = {"ppg": _ppg}
+
+SYSTEMS: dict[str, _System] = {
+    "speech": _System("ppg", _speech, "a small recurrent network for the lips, models of human behaviour"),
+}
+"""Samplers by name; each is a recipe of its own and a part of mixed ones."""
+
+DEFAULT = "speech"
+_FACTOR_NAMES = {"lips": "lips", "head": "pose", "pose": "pose", "eyes": "eyes", "brows": "expression",
+                 "expression": "expression"}  # fmt: skip
 
 
 def _tiny(pixels: PixelFormat) -> Pipeline:
@@ -21,31 +60,110 @@ def _tiny(pixels: PixelFormat) -> Pipeline:
     return Pipeline(TinyEncoder(), TinySampler(), TinyAnimator(pixels=pixels), name="tiny")
 
 
-def _default(pixels: PixelFormat) -> Pipeline:
-    """Phonetic posteriors -> lips and gestures -> the warped photo; runs on two CPU cores."""
+def _animated(name: str, encoder: Any, sampler: Any, pixels: PixelFormat) -> Pipeline:
+    """With the warped photo, which runs on two CPU cores."""
     from engine.animators.mesh.animator import MeshAnimator
-    from engine.encoders.ppg import FEATURES, PpgEncoder
-    from engine.samplers.speech import SpeechSampler
 
-    encoder = PpgEncoder()
-    sampler = SpeechSampler(FEATURES, encoder.spec.output)
-    return Pipeline(encoder, sampler, MeshAnimator(pixels), name="default")
+    return Pipeline(encoder, sampler, MeshAnimator(pixels), name=name)
 
 
-RECIPES: dict[str, Callable[[PixelFormat], Pipeline]] = {"default": _default, "tiny": _tiny}
+def _system(name: str) -> Callable[[PixelFormat], Pipeline]:
+    def make(pixels: PixelFormat) -> Pipeline:
+        system = SYSTEMS[name]
+        encoder, features = _ENCODERS[system.encoder]()
+        return _animated(name, encoder, system.make(features, encoder.spec.output), pixels)
+
+    return make
+
+
+def _default(pixels: PixelFormat) -> Pipeline:
+    """What measured best on real people (benchmarks/LOG.md)."""
+    pipeline = _mixed(DEFAULT, pixels) if "=" in DEFAULT else _system(DEFAULT)(pixels)
+    pipeline.name = "default"
+    return pipeline
+
+
+RECIPES: dict[str, Callable[[PixelFormat], Pipeline]] = {
+    "default": _default,
+    **{name: _system(name) for name in SYSTEMS},
+    "tiny": _tiny,
+}
+
+
+def mixture(text: str) -> dict[str, str]:
+    """Which system gives each factor: ``"vast,head=osm,eyes=gohd"`` to {"lips": "vast", "pose": "osm", ...}.
+
+    The plain name gives whatever is not named (the default's sampler where there is none); factors are
+    lips, head (or pose), eyes, brows (or expression).
+
+    Raises:
+        ConfigError: an unknown system or factor, or two plain names.
+    """
+    plain, chosen = "", {}
+    for part in (p.strip() for p in text.split(",")):
+        factor, equals, system = part.partition("=")
+        if not equals:
+            factor, system = "", part
+        if system not in SYSTEMS:
+            raise ConfigError(f"no system {system!r} to mix; there are {', '.join(sorted(SYSTEMS))}")
+        if equals and factor not in _FACTOR_NAMES:
+            raise ConfigError(f"no factor {factor!r} in {part!r}; there are {', '.join(_FACTOR_NAMES)}")
+        if not equals and plain:
+            raise ConfigError(f"two systems without a factor in {text!r}: write FACTOR={system}")
+        if equals:
+            chosen[_FACTOR_NAMES[factor]] = system
+        else:
+            plain = system
+    rest = plain or (mixture(DEFAULT)["lips"] if "=" in DEFAULT else DEFAULT)
+    return {factor: chosen.get(factor, rest) for factor in FACTORS}
+
+
+def _mixed(text: str, pixels: PixelFormat) -> Pipeline:
+    """One encoder per kind of features, one sampler per system, joined factor by factor."""
+    from engine.encoders.joined import JoinedEncoder
+    from engine.samplers.mixed import MixedSampler
+
+    parts = mixture(text)
+    kinds = list(dict.fromkeys(SYSTEMS[name].encoder for name in parts.values()))
+    heard = {kind: _ENCODERS[kind]() for kind in kinds}
+    systems = {
+        name: SYSTEMS[name].make(heard[kind][1], heard[kind][0].spec.output)
+        for name in dict.fromkeys(parts.values())
+        for kind in (SYSTEMS[name].encoder,)
+    }
+    starts: dict[str, int] = {}
+    names: tuple[str, ...] = ()
+    for kind in kinds:
+        starts[kind] = len(names)
+        names = (*names, *heard[kind][1])
+    encoder = heard[kinds[0]][0] if len(kinds) == 1 else JoinedEncoder([heard[kind][0] for kind in kinds])
+    sampler = MixedSampler(
+        {factor: systems[name] for factor, name in parts.items()},
+        {factor: starts[SYSTEMS[name].encoder] for factor, name in parts.items()},
+        names,
+        encoder.spec.output,
+    )
+    return _animated(text, encoder, sampler, pixels)
 
 
 def build(name: str = "default", pixels: PixelFormat = PixelFormat.RGB) -> Pipeline:
     """The pipeline of recipe ``name``, its weights loaded.
 
+    ``name`` may also mix systems factor by factor (:func:`mixture`).
+
     Raises:
         ConfigError: no such recipe.
         AssetError: weights or model files are missing.
     """
+    if "=" in name or "," in name:
+        return _mixed(name, pixels)
     try:
         make = RECIPES[name]
     except KeyError:
-        raise ConfigError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}") from None
+        known = ", ".join(sorted(RECIPES))
+        raise ConfigError(
+            f"no recipe {name!r}; there are {known}, and mixtures such as speech,head={DEFAULT}"
+        ) from None
     return make(pixels)
 
 

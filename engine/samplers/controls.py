@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _SEED = CONTROLS.index("seed")
+_STYLE = CONTROLS.index("style")
 _EMOTION_RATE = 0.2
 _GAZE_LIMIT = np.array([0.6, 0.8])
 # Gaze angle at which an eyeLook column reaches 1 (rad): up/down, in/out.
@@ -31,16 +32,21 @@ _LOOK_RANGE = (0.5, 0.6)
 @dataclass
 class ControlState:
     """``last`` [B, K]: the controls of the previous frame; ``begun`` [B]: 0 before the first;
-    ``emotion`` [B, 7]: how far each has come."""
+    ``emotion`` [B, 7]: how far each has come; ``changing`` [B, 4]: 1 where a factor's source changed in the
+    previous frame, of which this frame shows the second half."""
 
     last: Floats
     begun: Floats
     emotion: Floats
+    changing: Floats
 
 
 def fresh_controls(batch: int) -> ControlState:
     """Before the first frame."""
-    return ControlState(np.zeros((batch, CONTROLS.size)), np.zeros(batch), np.zeros((batch, len(EMOTIONS))))
+    zero = np.zeros(batch)
+    return ControlState(
+        np.zeros((batch, CONTROLS.size)), zero, np.zeros((batch, len(EMOTIONS))), np.zeros((batch, 4))
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Controls:
     seed: Floats
     """[B] whole numbers"""
     changed: Bools
-    """[B] seed, style code or sources are not those of the frame before: the motion may jump"""
+    """[B, 4] the factor's source, seed or style is not that of the frame before: the motion may jump"""
 
 
 def smooth_controls(values: Floats, state: ControlState) -> Controls:
@@ -87,8 +93,10 @@ def smooth_controls(values: Floats, state: ControlState) -> Controls:
     goal = now[:, CONTROLS.emotion]
     state.emotion[...] = np.where(begun, state.emotion + _EMOTION_RATE * (goal - state.emotion), goal)
     jump = np.abs(now - before)
-    sources = np.concatenate([jump[:, CONTROLS.follow], jump[:, [CONTROLS.index("style")]]], axis=1)
-    changed = (jump[:, _SEED] > 0.5) | (jump[:, CONTROLS.style].max(1) > 1e-4) | (sources.max(1) > 0.05)
+    whole = (jump[:, _SEED] > 0.5) | (jump[:, CONTROLS.style].max(1) > 1e-4) | (jump[:, _STYLE] > 0.05)
+    changed = whole[:, None] | (jump[:, CONTROLS.follow] > 0.05)
+    shown = changed | (state.changing > 0)
+    state.changing[...] = changed
     state.last[...] = now
     state.begun[...] = 1.0
     return Controls(
@@ -102,10 +110,10 @@ def smooth_controls(values: Floats, state: ControlState) -> Controls:
         action=mixed[:, CONTROLS.action],
         follow=mixed[:, CONTROLS.follow],
         driver=now[:, CONTROLS.driver],
-        style=mixed[:, CONTROLS.index("style")],
+        style=mixed[:, _STYLE],
         code=now[:, CONTROLS.style],
         seed=np.round(now[:, _SEED]),
-        changed=changed,
+        changed=shown,
     )
 
 
@@ -150,14 +158,17 @@ def add_smile(motion: Floats, smile: Floats) -> None:
     motion[:, _FROWN] += 0.6 * down - 0.3 * up
 
 
-def follow_driver(motion: Floats, controls: Controls, rest: Floats) -> None:
+def follow_driver(motion: Floats, controls: Controls, rest: Floats, skipped: tuple[str, ...] = ()) -> None:
     """Mix the driver's factors into ``motion`` [B, 72] in place, by the share each is followed.
 
     The driver's motion counts from the driver's own rest, so it is set upon the portrait's ``rest``.
+    Factors in ``skipped`` have been taken up before.
     """
     if not np.any(controls.follow):
         return
     for k, factor in enumerate(FACTORS):
+        if factor in skipped:
+            continue
         columns, share = FACTOR_COLUMNS[factor], controls.follow[:, k, None]
         goal = controls.driver[:, columns] + (0.0 if factor == "lips" else rest[:, columns])
         motion[:, columns] += share * (goal - motion[:, columns])

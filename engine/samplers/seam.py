@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.samplers.factors import EXPRESSION, POSE
+from engine.samplers.factors import EXPRESSION, FACTOR_COLUMNS, POSE
 from engine.samplers.noise import Floats
 from engine.samplers.rows import Bools, spring
 from engine.types import MOTION
@@ -21,6 +21,10 @@ __all__ = ["SEAM_COLUMNS", "SeamState", "fresh_seam", "glide"]
 SEAM_COLUMNS: list[int] = [*EXPRESSION, *POSE, *range(MOTION.gaze.start, MOTION.gaze.stop)]
 """Lips and lids are left out: they are fast by nature and must not lag behind the voice."""
 _RATE = 12.0
+_FACTOR = [
+    next(k for k, columns in enumerate(FACTOR_COLUMNS.values()) if column in columns)
+    for column in SEAM_COLUMNS
+]
 
 
 @dataclass
@@ -42,9 +46,9 @@ def fresh_seam(batch: int) -> SeamState:
 
 
 def glide(motion: Floats, change: Bools, dt: float, state: SeamState) -> None:
-    """Smooth ``motion`` [B, 72] in place over the changes flagged in ``change`` [B]."""
+    """Smooth ``motion`` [B, 72] in place over the changes of factors flagged in ``change`` [B, 4]."""
     now = motion[:, SEAM_COLUMNS]
-    cut = (change & (state.begun > 0))[:, None]
+    cut = change[:, _FACTOR] & (state.begun[:, None] > 0)
     jump = state.last - now
     state.offset[...] = np.where(cut, jump, state.offset)
     state.speed[...] = np.where(cut, (state.last - state.before) / dt, state.speed)

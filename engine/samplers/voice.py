@@ -104,6 +104,8 @@ class VoiceState:
     rest_open: Floats
     held: Tensor
     held_controls: Tensor
+    void: Tensor
+    """int [B]: so many of the held frames are from before a reset and leave no trace"""
     frame: int | None = None
 
 
@@ -125,6 +127,8 @@ class VoiceSampler:
 
     emotional = False
     """True where the family's own networks act on ``controls.emotion``."""
+    takes_up: tuple[str, ...] = ()
+    """Factors of the driver that the family's own networks take up."""
 
     def __init__(self, name: str, features: tuple[str, ...], space: str, lookahead_frames: int = 0) -> None:
         self.spec = StageSpec(name, space, "motion", lookahead_frames)
@@ -164,6 +168,7 @@ class VoiceSampler:
             rest_open=_rest_open(rest),
             held=torch.zeros(batch, 0, len(self.features)),
             held_controls=torch.zeros(batch, 0, CONTROLS.size),
+            void=torch.zeros(batch, dtype=torch.long),
         )
 
     def step(self, x: FeatureChunk, state: VoiceState) -> MotionChunk:
@@ -190,16 +195,17 @@ class VoiceSampler:
         return chunk
 
     def reset(self, state: VoiceState, rows: Tensor) -> None:
-        mask = rows.cpu().numpy().astype(bool)
-        reset_rows(state.body, self._fresh_body(mask.size), mask)
-        cond = Cond(
-            torch.from_numpy(state.seed.astype(np.int64)),
-            torch.from_numpy(state.rest).float(),
-            (None,) * mask.size,
-        )
-        reset_rows(state.networks, self.fresh_networks(mask.size, cond), mask)
+        self._restart(state, rows)
         state.held[rows] = 0.0
         state.held_controls[rows] = CONTROLS.default(1)
+        state.void[rows] = state.held.shape[1]
+
+    def _restart(self, state: VoiceState, rows: Tensor) -> None:
+        mask = rows.cpu().numpy().astype(bool)
+        reset_rows(state.body, self._fresh_body(mask.size), mask)
+        seed, rest = torch.from_numpy(state.seed.astype(np.int64)), torch.from_numpy(state.rest).float()
+        fresh = self.fresh_networks(mask.size, Cond(seed, rest, (None,) * mask.size))
+        reset_rows(state.networks, fresh, mask)
 
     def forward(self, x: FeatureChunk, cond: Cond) -> Tensor:
         state = self.init_state(x.data.shape[0], cond)
@@ -215,6 +221,9 @@ class VoiceSampler:
         for k in range(due):
             frame = self._frame(state.held[:, k : k + span], controls[:, k], first + k, state)
             motion[:, k] = torch.from_numpy(frame.astype(np.float32))
+            if state.void.any():
+                self._restart(state, state.void > 0)
+                state.void.sub_(1).clamp_(min=0)
         state.held = state.held[:, due:].clone()
         state.held_controls = state.held_controls[:, due:].clone()
         return MotionChunk(first, motion)
@@ -251,7 +260,7 @@ class VoiceSampler:
         if not self.emotional:
             add_emotion(motion, control.emotion)
         add_smile(motion, control.smile)
-        follow_driver(motion, control, state.rest)
+        follow_driver(motion, control, state.rest, self.takes_up)
         glide(motion, control.changed, self.dt, body.seam)
         np.clip(motion[:, MOTION.expression], 0.0, 1.0, out=motion[:, MOTION.expression])
         return motion
