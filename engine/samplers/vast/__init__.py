@@ -1,0 +1,1 @@
+"""VAST: expressive facial style from a video prompt, and a hybrid decoder (Chen et al., 2023)."""
