@@ -90,7 +90,8 @@ class InvertibleLinear(nn.Module):
         return turned, self.log_scale.sum()
 
     def inverse(self, h: Tensor) -> Tensor:
-        return h @ torch.linalg.inv(self.weight()).T
+        x: Tensor = h @ torch.linalg.inv(self.weight()).T
+        return x
 
 
 class AffineCoupling(nn.Module):

@@ -82,7 +82,9 @@ def test_linear_map_inverts_and_knows_its_determinant() -> None:
     x = torch.randn(ROWS, SIZE)
     h, log_det = layer(x)
     assert torch.allclose(layer.inverse(h), x, atol=1e-4)
-    assert float(torch.linalg.slogdet(layer.weight().detach())[1]) == pytest.approx(float(log_det.detach()), abs=1e-4)
+    assert float(torch.linalg.slogdet(layer.weight().detach())[1]) == pytest.approx(
+        float(log_det.detach()), abs=1e-4
+    )
 
 
 def test_coupling_starts_as_the_identity_and_keeps_the_first_half() -> None:
