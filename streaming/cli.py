@@ -159,6 +159,13 @@ def _add_render(commands: Any) -> None:
     command.add_argument("audio", type=Path, help="any file with sound")
     command.add_argument("-o", "--out", type=Path, required=True, help="the MP4 to write")
     command.add_argument("--face", type=int, help="which face, where there are several")
+    command.add_argument(
+        "--drive",
+        action="append",
+        default=[],
+        metavar="FACTOR=CLIP",
+        help="take pose, eyes, expression or lips from a driving video; may be given once per factor",
+    )
     _add_engine(command, budget=False)
     command.set_defaults(run=_render)
 
@@ -249,9 +256,11 @@ def _render(args: argparse.Namespace) -> int:
 
     from engine.recipes import build
     from engine.types import Cond
+    from streaming.drivers import open_drivers, parse_drives
     from streaming.portraits import load_face
     from streaming.render import render_file
 
+    drives = parse_drives(args.drive)
     pipeline = build(args.recipe)
     _existing(args.audio)
     face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
@@ -262,7 +271,15 @@ def _render(args: argparse.Namespace) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        frames = render_file(pipeline, cond, args.audio, args.out, compose=face.compose, progress=progress)
+        frames = render_file(
+            pipeline,
+            cond,
+            args.audio,
+            args.out,
+            compose=face.compose,
+            progress=progress,
+            drivers=open_drivers(drives) if drives else None,
+        )
     _say(f"wrote {args.out}: {frames} frames, {float(frames / pipeline.frame_rate):.2f} s")
     return 0
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from engine.config import cache_dir
 from engine.errors import FaceError, InputError
+from engine.face.clip import fit_clip
 from engine.face.fitter import FaceFit, fit_face, fit_frame
 from engine.face.landmarks import FaceTracker, mouth_opening
 from engine.face.video import track_video
@@ -45,7 +46,7 @@ Bytes = NDArray[np.uint8]
 _SEAM = 12
 """Frames over which a clip's end flows into its beginning."""
 _ENOUGH = 0.3
-_TRACKER_VERSION = "1"
+_TRACKER_VERSION = "2"
 _CENTRED = [*range(MOTION.pose.start, MOTION.gaze.stop)]
 _FAST = MOTION.columns("eyeBlink")
 
@@ -83,7 +84,7 @@ def rest_frame(points: Floats, valid: NDArray[np.bool_]) -> int:
 def track_motion(path: str | Path, max_frames: int | None = None) -> Floats:
     """Follow the largest face of a video: motion float32 [T, 72], NaN where no face was seen.
 
-    Expression counts from the frame that looks most at rest, pose and gaze from their median.
+    What counts as rest is said in :mod:`engine.face.clip`.
 
     Raises:
         InputError: not a video, or a face in under a third of its frames.
@@ -94,17 +95,7 @@ def track_motion(path: str | Path, max_frames: int | None = None) -> Floats:
         share = 100 * float(valid.mean()) if len(valid) else 0.0
         raise InputError(f"{path} shows a face in {share:.0f} % of its frames; give a video of one face")
     height, width = track.size
-    person = fit_face(track.points[rest_frame(track.points, valid)], (width, height))
-    motion = np.full((len(valid), MOTION.size), np.nan, np.float32)
-    previous: Floats | None = None
-    for n in np.flatnonzero(valid):
-        try:
-            previous = fit_frame(track.points[n], person, previous)
-            motion[n] = previous
-        except FaceError:
-            previous = None
-    motion[:, _CENTRED] -= np.nanmedian(motion[:, _CENTRED], axis=0)
-    return motion
+    return fit_clip(track.points, valid, (width, height)).motion
 
 
 def _fill(motion: Floats) -> Floats:
@@ -239,6 +230,11 @@ class WebcamDriver:
             self._picture = rgb
             self._ready.notify()
 
+    @property
+    def ready(self) -> bool:
+        """The rest has been learnt and a face has been seen since."""
+        return self._newest is not None
+
     def recalibrate(self) -> None:
         """Take the next second for the person's rest."""
         with self._ready:
@@ -259,12 +255,10 @@ class WebcamDriver:
         return np.asarray(self._shown.copy())
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; does not wait for the picture it looks at."""
         with self._ready:
             self._closed = True
             self._ready.notify()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
 
     def _main(self) -> None:
         try:
@@ -360,6 +354,10 @@ class Drivers:
     def names(self) -> dict[str, str]:
         """Factor to the name of its source."""
         return {factor: source.name for factor, source in self._sources.items()}
+
+    def source(self, factor: str) -> MotionSource | None:
+        """Who drives ``factor``, if anyone does."""
+        return self._sources.get(factor)
 
     def set(self, factor: str, source: MotionSource | None) -> MotionSource | None:
         """Let ``source`` (None: nobody) drive ``factor``; returns a former source that is free now.

@@ -16,6 +16,7 @@ from engine.types import CONTROLS, AudioChunk, Cond, FrameChunk, PixelFormat
 from kernels.i420 import Matrix, rgb_to_i420
 from streaming.channel import Picture
 from streaming.clock import OUT_RATE, SampleClock
+from streaming.drivers import Drivers
 from streaming.framing import Compose
 from streaming.resample import DECIMATOR_DELAY
 from streaming.sinks.mp4 import Mp4Writer
@@ -33,21 +34,25 @@ def render_pictures(
     controls: tuple[float, ...] = CONTROLS.neutral,
     matrix: Matrix = "bt709",
     compose: Compose | None = None,
+    drivers: Drivers | None = None,
 ) -> Iterator[tuple[int, Picture]]:
     """Every frame of ``audio`` [N] (48 kHz mono) in order: the pixels a live session would send.
 
     The engine is given the same frame-aligned chunks as in a session that starts with the audio, and
-    silence after its end where it needs to look ahead.
+    silence after its end where it needs to look ahead. ``drivers`` move the factors they have.
     """
     one_torch_thread()
+    if drivers is not None:
+        controls = drivers.followed(controls)
     time = SampleClock(0, pipeline.frame_rate)
     timeline = AudioTimeline(time, seconds=1.0)
     frames = math.ceil(audio.size / 3 / pipeline.samples_per_frame)
     state = pipeline.init_state(1, cond)
     needed = 3 * time.frame_start(frames + pipeline.lookahead_frames)
     padded = np.concatenate([audio, np.zeros(max(0, needed - audio.size), np.float32)])
-    for start, samples in _blocks(timeline, padded):
-        chunk = AudioChunk(start, torch.from_numpy(samples)[None], torch.tensor([controls]))
+    for due, (start, samples) in enumerate(_blocks(timeline, padded)):
+        row = controls if drivers is None else drivers.apply(controls, due)
+        chunk = AudioChunk(start, torch.from_numpy(samples)[None], torch.tensor([row]))
         with torch.inference_mode():
             drawn = pipeline.step(chunk, state)
         for frame, picture in _pictures(drawn, matrix, compose):
@@ -81,8 +86,11 @@ def render_file(
     controls: tuple[float, ...] = CONTROLS.neutral,
     compose: Compose | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    drivers: Drivers | None = None,
 ) -> int:
     """Render ``audio`` (any file with sound) into the MP4 ``out``; returns the number of frames.
+
+    ``drivers`` move the factors they have, instead of the voice.
 
     Raises:
         AudioError: the audio cannot be decoded.
@@ -99,7 +107,8 @@ def render_file(
     # What is sent trails by the engine filter's delay, as in a session.
     sent = np.concatenate([np.zeros(DECIMATOR_DELAY, np.float32), padded])
     with Mp4Writer(out, pipeline.frame_rate) as writer:
-        for frame, picture in render_pictures(pipeline, cond, samples, controls, compose=compose):
+        pictures = render_pictures(pipeline, cond, samples, controls, compose=compose, drivers=drivers)
+        for frame, picture in pictures:
             writer.video(frame, picture)
             writer.audio(sent[frame * step : (frame + 1) * step])
             progress(frame + 1, total)

@@ -18,6 +18,7 @@ from engine.pipeline import Pipeline
 from engine.types import CONTROLS
 from streaming.channel import AudioBlock
 from streaming.clock import MS, OUT_RATE, Clock, SampleClock
+from streaming.drivers import Drivers, MotionSource
 from streaming.metrics import StreamMetrics
 from streaming.options import SessionOptions
 from streaming.pacer import Pacer
@@ -52,6 +53,8 @@ class Session:
         self.source: Source = Silence()
         self.sinks: list[Sink] = []
         self.controls: tuple[float, ...] = CONTROLS.neutral
+        self.drivers = Drivers()
+        """Who moves which factor; see :meth:`set_driver`."""
         self.closed = asyncio.Event()
         self.users = 0
         """Viewers and speakers, as the hub counts them."""
@@ -119,6 +122,7 @@ class Session:
         source, self.source = self.source, Silence()
         with contextlib.suppress(Exception):
             await source.close()
+        self.drivers.close()
 
     async def _run(self, pacer: Pacer) -> None:
         """The session's root task: whichever part dies takes the session down, with its reason."""
@@ -183,7 +187,7 @@ class Session:
         woke = False
         while (block := timeline.take_frame()) is not None:
             frame, start, samples = block
-            lane.inbox.put(AudioBlock(frame, start, samples, self.controls))
+            lane.inbox.put(AudioBlock(frame, start, samples, self.drivers.apply(self.controls, frame)))
             woke = True
         if woke:
             self._worker.wake()
@@ -221,7 +225,7 @@ class Session:
         self._closing.add(asyncio.create_task(self.remove_sink(sink)))
 
     def set_controls(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Change some live controls (clamped to their range); returns all of them.
+        """Change some live controls (clamped to their range); returns all that are sliders.
 
         Raises:
             InputError: an unknown name, or a value that is not a finite number.
@@ -229,13 +233,30 @@ class Session:
         row = list(self.controls)
         for name, value in values.items():
             if name not in CONTROLS.names:
-                raise InputError(f"no control {name!r}; there are {', '.join(CONTROLS.names)}")
+                raise InputError(f"no control {name!r}; there are {', '.join(CONTROLS.sliders)}")
             if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
                 raise InputError(f"control {name} needs a number, got {value!r}")
             i = CONTROLS.index(name)
             row[i] = min(max(float(value), CONTROLS.low[i]), CONTROLS.high[i])
         self.controls = tuple(row)
-        return dict(zip(CONTROLS.names, row, strict=True))
+        return self._sliders()
+
+    def _sliders(self) -> dict[str, float]:
+        """The controls that a person sets; drivers and style codes are left out."""
+        return {name: self.controls[CONTROLS.index(name)] for name in CONTROLS.sliders}
+
+    def set_driver(self, factor: str, source: MotionSource | None, share: float = 1.0) -> None:
+        """Let ``source`` (None: nobody) drive ``factor``; ``follow.FACTOR`` becomes ``share`` (0 for nobody).
+
+        A source that drives nothing any more is closed, the last ones with the session.
+
+        Raises:
+            InputError: no such factor.
+        """
+        former = self.drivers.set(factor, source)
+        if former is not None:
+            former.close()
+        self.set_controls({f"follow.{factor}": 0.0 if source is None else share})
 
     # -- numbers ---------------------------------------------------------------------------
 
@@ -256,6 +277,7 @@ class Session:
             "portrait": self.options.portrait,
             "recipe": self._pipeline.name,
             "source": self.source.name,
+            "drivers": self.drivers.names,
             "sinks": [sink.name for sink in self.sinks],
             "budget_ms": budget.total_ms,
             "smallest_budget_ms": budget.smallest_ms,
@@ -269,5 +291,6 @@ class Session:
             "video_late_ms": metrics.video_late.quantiles().as_dict(),
             "audio_late_ms": metrics.audio_late.quantiles().as_dict(),
             "av_offset_ms": metrics.av_offset.quantiles().as_dict(),
-            "controls": dict(zip(CONTROLS.names, self.controls, strict=True)),
+            "controls": self._sliders(),
+            "drivers": self.drivers.names,
         }

@@ -47,7 +47,6 @@ _UNITS: tuple[tuple[str, ...], ...] = (
     ("mouthRight",),
 )
 _BIASED = [k for k, c in enumerate(READ) if EXPRESSION_NAMES[c].startswith(("mouth", "jawLeft", "jawRight"))]
-_OPENING = [k for k, c in enumerate(READ) if EXPRESSION_NAMES[c] in ("mouthClose", "mouthFunnel")]
 
 
 @dataclass(frozen=True)
@@ -104,17 +103,16 @@ def read_examples(corpus: Corpus, features: Features, columns: list[int], split:
         audio = features(take)
         frames = min(len(audio), take.frames)
         lips = np.concatenate([audio[:frames, columns], take.lips[:frames]], axis=1)
-        for motion in (take.motion[:frames], mirrored(take.motion[:frames])):
-            parts.append((entry.speaker, motion, lips, _unbroken(motion)))
+        both = (take.motion[:frames], mirrored(take.motion[:frames]))
+        parts += [(entry.speaker, motion, lips, _unbroken(motion)) for motion in both]
     return _joined(parts)
 
 
 def _unbroken(motion: Floats) -> NDArray[np.int64]:
     """Frames seen in a row before each frame, -1 where it is not seen itself."""
     age = np.full(len(motion), -1, np.int64)
-    for n, seen in enumerate(np.isfinite(motion).all(axis=1)):
-        if seen:
-            age[n] = (age[n - 1] if n else -1) + 1
+    for n in np.flatnonzero(np.isfinite(motion).all(axis=1)):
+        age[n] = (age[n - 1] if n else -1) + 1
     return age
 
 
@@ -196,7 +194,8 @@ class _Trainer:
         self.net.scale.copy_(torch.from_numpy(spread.astype(np.float32) + 0.08))
         width = examples.lips.shape[1]
         # Lips, pose and eyes say their part of the motion; the code need only say the rest.
-        self.complement = nn.Sequential(nn.Linear(width + examples.others.shape[1], 96), nn.GELU(), nn.Linear(96, len(READ)))
+        known = width + examples.others.shape[1]
+        self.complement = nn.Sequential(nn.Linear(known, 96), nn.GELU(), nn.Linear(96, len(READ)))
         self.codes, self.lips = _Bank(recipe.bank, CODE_SIZE), _Bank(recipe.bank, width)
         self.ends = np.flatnonzero((examples.age >= recipe.window - 1) & (examples.weight > 0))
         chance = examples.weight[self.ends]
