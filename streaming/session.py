@@ -277,7 +277,6 @@ class Session:
             "portrait": self.options.portrait,
             "recipe": self._pipeline.name,
             "source": self.source.name,
-            "drivers": self.drivers.names,
             "sinks": [sink.name for sink in self.sinks],
             "budget_ms": budget.total_ms,
             "smallest_budget_ms": budget.smallest_ms,
@@ -292,5 +291,4 @@ class Session:
             "audio_late_ms": metrics.audio_late.quantiles().as_dict(),
             "av_offset_ms": metrics.av_offset.quantiles().as_dict(),
             "controls": self._sliders(),
-            "drivers": self.drivers.names,
         }
