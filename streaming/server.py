@@ -8,6 +8,7 @@
     GET    /api/portraits        list; POST uploads        GET  /api/portraits/{name}/thumbnail|image
     GET    /api/voices           sample voices             GET  /api/stats?session=NAME
     POST   /api/controls         live controls             POST /api/clear       barge-in
+    ...    /api/engine /api/style /api/driver /ws/driver   (streaming/performance.py)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from streaming.access import access_middleware, errors_middleware, is_loopback
 from streaming.hub import LIVE, VOICES, FullError, Hub
 from streaming.metrics import prometheus
 from streaming.peers import Peer
+from streaming.performance import add_performance
 from streaming.session import Session
 from streaming.sockets import pcm_socket
 
@@ -92,6 +94,7 @@ def create_app(hub: Hub, options: ServerOptions) -> web.Application:
     route.add_get("/api/stats", _stats)
     route.add_post("/api/controls", _controls)
     route.add_post("/api/clear", _clear)
+    add_performance(app, hub, _session)
     for file in sorted(_PAGES.rglob("*")):
         if file.is_file() and file.suffix != ".py":
             # Only these files, by name: no path of the request ever reaches the file system.
@@ -259,7 +262,7 @@ async def _controls(request: web.Request) -> web.Response:
     body = await _json(request)
     values = body.get("controls", {})
     if not isinstance(values, dict):
-        raise InputError(f"controls must be an object of {', '.join(CONTROLS.names)}")
+        raise InputError(f"controls must be an object of {', '.join(CONTROLS.sliders)}")
     session = _session(request, body.get("session"))
     return web.json_response({"session": session.name, "controls": session.set_controls(values)})
 

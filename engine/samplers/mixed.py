@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.samplers.voice import Moment, Sampled, VoiceSampler
+from engine.samplers.voice import Float32s, Moment, Sampled, VoiceSampler
 from engine.types import FACTORS, Cond
 
 __all__ = ["MixedNetworks", "MixedSampler"]
@@ -57,10 +57,19 @@ class MixedSampler(VoiceSampler):
         super().__init__("+".join(f.spec.name for f in distinct), features, space, lookahead)
         self.families = dict(families)
         self.emotional = families["expression"].emotional
+        self.styled = any(f.styled for f in distinct)
+        self.acting = families["pose"].acting
         self._slices = {
             factor: slice(starts[factor], starts[factor] + len(family.features))
             for factor, family in families.items()
         }
+
+    def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
+        """The code of the first family that takes one: styles of two families cannot be mixed."""
+        for factor, family in self.families.items():
+            if family.styled:
+                return family.style_code(motion, features[:, self._slices[factor]])
+        return super().style_code(motion, features)
 
     def fresh_networks(self, batch: int, cond: Cond) -> MixedNetworks:
         made: dict[int, Any] = {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import ConfigError, StreamError
@@ -40,7 +41,9 @@ from engine.samplers.visemes import LIP_CHANNELS
 from engine.stage import StageSpec
 from engine.types import CONTROLS, MOTION, Cond, FeatureChunk, MotionChunk
 
-__all__ = ["BodyState", "Moment", "Sampled", "VoiceSampler", "VoiceState"]
+__all__ = ["BodyState", "Float32s", "Moment", "Sampled", "VoiceSampler", "VoiceState"]
+
+Float32s = NDArray[np.float32]
 
 _BROWS = UPPER[:5]
 
@@ -127,6 +130,10 @@ class VoiceSampler:
 
     emotional = False
     """True where the family's own networks act on ``controls.emotion``."""
+    styled = False
+    """True where the family takes a style code (``controls.style``, ``controls.code``) from a clip."""
+    acting = False
+    """True where the family acts on ``controls.action``."""
     takes_up: tuple[str, ...] = ()
     """Factors of the driver that the family's own networks take up."""
 
@@ -155,6 +162,16 @@ class VoiceSampler:
     def sample(self, window: Tensor, moment: Moment, networks: Any) -> Sampled:
         """One frame. ``window`` [B, 1 + L, F]: its features and those of the L frames after it."""
         raise NotImplementedError
+
+    def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
+        """What the family makes of a reference clip, float32 [STYLE_SIZE] for the ``style.*`` controls.
+
+        ``motion`` [T, 72] as tracked (NaN where unseen), ``features`` [T, F] of the clip's own sound.
+
+        Raises:
+            ConfigError: the family takes no style.
+        """
+        raise ConfigError(f"{self.spec.name} takes no style from a clip; choose recipe vast or flowvq")
 
     # -- the stage -----------------------------------------------------------------------------
 

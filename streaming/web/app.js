@@ -1,6 +1,7 @@
 // The page's wiring: one call at a time, its states, and what the user is told.
 
 import { Call, CallError } from "./call.js";
+import { PerformancePanel } from "./express.js";
 import { MotionPanel, PortraitPanel, VoicePanel } from "./panel.js";
 import { FrameMeter, StatsPanel, browserStats, pictureLate } from "./stats.js";
 
@@ -69,6 +70,7 @@ function showStill(portrait) {
 const portraits = new PortraitPanel(showStill);
 const voices = new VoicePanel((source) => setSound(source !== "mic"));
 const motion = new MotionPanel(() => scheduleControls());
+const performer = new PerformancePanel(() => scheduleControls(), () => call?.session);
 
 let controlsTimer = 0;
 function scheduleControls() {
@@ -85,7 +87,7 @@ async function sendControls() {
     await fetch("api/controls", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ session: call.session, controls: motion.values() }),
+      body: JSON.stringify({ session: call.session, controls: { ...motion.values(), ...performer.values() } }),
     });
   } catch {
     // A lost server shows itself on the connection, which has its own message.
@@ -108,7 +110,7 @@ async function start() {
   try {
     await mine.open();
     if (call !== mine) return;
-    if (!motion.isNeutral()) await sendControls();
+    if (!motion.isNeutral() || !performer.isNeutral()) await sendControls();
     patience = setTimeout(() => call === mine && lost(mine), FIRST_FRAME_MS);
     timer = setInterval(() => refresh(mine), STATS_MS);
   } catch (error) {
@@ -166,6 +168,7 @@ function stop() {
   call = null;
   lastBrowser = null;
   ending?.close();
+  performer.ended();
   video.srcObject = null;
   setState("idle");
 }
@@ -195,9 +198,14 @@ video.addEventListener("resize", () => {
 });
 addEventListener("pagehide", () => call?.close());
 
+async function loadEngine() {
+  const response = await fetch("api/engine");
+  if (response.ok) performer.setEngine(await response.json());
+}
+
 async function load() {
   try {
-    await Promise.all([portraits.load(), voices.load()]);
+    await Promise.all([portraits.load(), voices.load(), loadEngine()]);
     setSound(voices.source !== "mic");
     setState("idle");
   } catch (error) {

@@ -1,0 +1,61 @@
+"""Reference clips: a video of a talking face to the style code of the recipe that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.errors import ConfigError
+from engine.face.video import read_audio
+from engine.pipeline import Pipeline
+from engine.samplers.voice import VoiceSampler
+from engine.types import CONTROLS, AudioChunk, Cond
+from streaming.drivers import track_motion
+
+__all__ = ["acts", "style_controls", "style_of", "takes_style"]
+
+LONGEST_S = 60
+"""Seconds of a clip that are looked at: a style shows within one minute."""
+
+Floats = NDArray[np.float32]
+
+
+def takes_style(pipeline: Pipeline) -> bool:
+    """Does the recipe take a style code?"""
+    return bool(getattr(pipeline.sampler, "styled", False))
+
+
+def acts(pipeline: Pipeline) -> bool:
+    """Does the recipe act on nod, tilt and frontal?"""
+    return bool(getattr(pipeline.sampler, "acting", False))
+
+
+def style_of(pipeline: Pipeline, clip: Path) -> Floats:
+    """The style code of ``clip``, float32 [STYLE_SIZE].
+
+    Raises:
+        ConfigError: the recipe takes no style.
+        InputError: not a video, no face in it, or no sound.
+    """
+    sampler = pipeline.sampler
+    if not isinstance(sampler, VoiceSampler) or not sampler.styled:
+        raise ConfigError(
+            f"recipe {pipeline.name} takes no style from a clip; choose --recipe vast or flowvq"
+        )
+    motion = track_motion(clip, LONGEST_S * int(pipeline.frame_rate))
+    audio = read_audio(clip)[: LONGEST_S * 16_000]
+    chunk = AudioChunk(0, torch.from_numpy(audio)[None])
+    with torch.inference_mode():
+        features = pipeline.encoder.forward(chunk, Cond.default(1))[0].numpy()
+    frames = min(len(motion), len(features))
+    return np.asarray(sampler.style_code(motion[:frames], features[:frames]), np.float32)
+
+
+def style_controls(code: Floats, strength: float | None = None) -> dict[str, float]:
+    """``code`` [STYLE_SIZE] as controls by name, with its strength if that is to be set too."""
+    names = CONTROLS.names[CONTROLS.style]
+    values = {name: float(value) for name, value in zip(names, code, strict=True)}
+    return values if strength is None else values | {"style": strength}
