@@ -12,12 +12,16 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from aiohttp import WSMsgType, web
 from numpy.typing import NDArray
 
@@ -40,8 +44,22 @@ class _Routes:
     def __init__(self, hub: Hub, find: Callable[[web.Request, object], Session]) -> None:
         self._hub = hub
         self._find = find
-        # One clip at a time: tracking takes a core.
-        self._tracking = asyncio.Semaphore(1)
+        # One clip at a time, in a process of its own: tracking takes a core, and a thread would take the
+        # interpreter from the engine.
+        self._tracker: ProcessPoolExecutor | None = None
+
+    async def close(self, app: web.Application) -> None:
+        if self._tracker is not None:
+            self._tracker.shutdown(wait=False, cancel_futures=True)
+
+    async def _track(self, path: Path) -> int:
+        """Follow the face in a clip and remember its motion; returns the number of frames looked at."""
+        if self._tracker is None:
+            spawn = multiprocessing.get_context("spawn")
+            self._tracker = ProcessPoolExecutor(1, mp_context=spawn, initializer=_behave)
+        frames = LONGEST_S * int(self._hub.pipeline.frame_rate)
+        await asyncio.get_running_loop().run_in_executor(self._tracker, _remember, path, frames)
+        return frames
 
     async def engine(self, request: web.Request) -> web.Response:
         pipeline = self._hub.pipeline
@@ -67,8 +85,9 @@ class _Routes:
         clip = _clip_of(form)
         with tempfile.TemporaryDirectory() as folder:
             path = _save(clip, Path(folder))
-            async with self._tracking:
-                code = await asyncio.to_thread(style_of, self._hub.pipeline, path)
+            if takes_style(self._hub.pipeline):
+                await self._track(path)
+            code = await asyncio.to_thread(style_of, self._hub.pipeline, path)
         session.set_controls(style_controls(code))
         return web.json_response({"session": session.name, "message": f"Style of {clip.filename}"})
 
@@ -79,9 +98,7 @@ class _Routes:
         clip = _clip_of(form)
         with tempfile.TemporaryDirectory() as folder:
             path = _save(clip, Path(folder))
-            frames = LONGEST_S * int(self._hub.pipeline.frame_rate)
-            async with self._tracking:
-                driver = await asyncio.to_thread(ClipDriver.open, path, frames)
+            driver = await asyncio.to_thread(ClipDriver.open, path, await self._track(path))
         for factor in factors:
             session.set_driver(factor, driver)
         seconds = len(driver) / float(self._hub.pipeline.frame_rate)
@@ -130,6 +147,16 @@ class _Routes:
                 await socket.send_str(f"Your face drives {what}")
 
 
+def _behave() -> None:
+    """The tracking process gives way to the engine."""
+    os.nice(10)
+    torch.set_num_threads(1)
+
+
+def _remember(path: Path, frames: int) -> None:
+    ClipDriver.open(path, frames)
+
+
 def _decode(data: bytes) -> NDArray[np.uint8] | None:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
@@ -170,6 +197,7 @@ def _factors(text: object) -> list[str]:
 def add_performance(app: web.Application, hub: Hub, find: Callable[[web.Request, object], Session]) -> None:
     """Add the routes to ``app``; ``find`` gives the session of a name or raises HTTPNotFound."""
     routes = _Routes(hub, find)
+    app.on_cleanup.append(routes.close)
     app.router.add_get("/api/engine", routes.engine)
     app.router.add_post("/api/style", routes.style)
     app.router.add_post("/api/driver", routes.drive)

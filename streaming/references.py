@@ -13,9 +13,9 @@ from engine.face.video import read_audio
 from engine.pipeline import Pipeline
 from engine.samplers.voice import VoiceSampler
 from engine.types import CONTROLS, AudioChunk, Cond
-from streaming.drivers import track_motion
+from streaming.drivers import ClipDriver
 
-__all__ = ["acts", "style_controls", "style_of", "takes_style"]
+__all__ = ["LONGEST_S", "acts", "style_controls", "style_of", "takes_style"]
 
 LONGEST_S = 60
 """Seconds of a clip that are looked at: a style shows within one minute."""
@@ -45,7 +45,7 @@ def style_of(pipeline: Pipeline, clip: Path) -> Floats:
         raise ConfigError(
             f"recipe {pipeline.name} takes no style from a clip; choose --recipe vast or flowvq"
         )
-    motion = track_motion(clip, LONGEST_S * int(pipeline.frame_rate))
+    motion = ClipDriver.open(clip, LONGEST_S * int(pipeline.frame_rate)).motion
     audio = read_audio(clip)[: LONGEST_S * 16_000]
     chunk = AudioChunk(0, torch.from_numpy(audio)[None])
     with torch.inference_mode():
