@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -22,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import cache_dir
-from engine.errors import FaceError, InputError
+from engine.errors import InputError
 from engine.face.clip import fit_clip
-from engine.face.fitter import FaceFit, fit_face, fit_frame
-from engine.face.landmarks import FaceTracker, mouth_opening
 from engine.face.video import track_video
 from engine.samplers.factors import FACTOR_COLUMNS
 from engine.types import CONTROLS, FACTORS, MOTION
+from streaming.webcam import WebcamDriver
 
 __all__ = [
     "ClipDriver",
@@ -41,14 +39,11 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 
 _SEAM = 12
 """Frames over which a clip's end flows into its beginning."""
 _ENOUGH = 0.3
 _TRACKER_VERSION = "2"
-_CENTRED = [*range(MOTION.pose.start, MOTION.gaze.stop)]
-_FAST = MOTION.columns("eyeBlink")
 
 
 class MotionSource(Protocol):
@@ -64,21 +59,6 @@ class MotionSource(Protocol):
 
 
 # -- from landmarks to motion ------------------------------------------------------------------
-
-
-def rest_frame(points: Floats, valid: NDArray[np.bool_]) -> int:
-    """The frame of ``points`` [T, 478, 2] that looks most like the person at rest.
-
-    Lids as open and nose as straight as in the median frame, lips as close as they come.
-    """
-    across = np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
-    lids = np.linalg.norm(points[:, 159] - points[:, 145], axis=1)
-    lids = (lids + np.linalg.norm(points[:, 386] - points[:, 374], axis=1)) / across
-    nose = (points[:, 4] - 0.5 * (points[:, 33] + points[:, 263])) / across[:, None]
-    opening = mouth_opening(points)
-    cost = np.abs(nose - np.median(nose[valid], axis=0)).sum(1) + 2 * np.abs(lids - np.median(lids[valid]))
-    cost += 2 * np.maximum(0.0, opening - np.percentile(opening[valid], 15))
-    return int(np.argmin(np.where(valid, cost, np.inf)))
 
 
 def track_motion(path: str | Path, max_frames: int | None = None) -> Floats:
@@ -185,151 +165,6 @@ def _cache_path(path: Path, max_frames: int | None) -> Path:
         while block := file.read(1 << 20):
             digest.update(block)
     return cache_dir() / "motion" / f"{digest.hexdigest()[:24]}.npz"
-
-
-# -- a webcam ----------------------------------------------------------------------------------
-
-
-class WebcamDriver:
-    """A live picture stream: :meth:`put` frames as they come, :meth:`row` gives the newest motion.
-
-    Its own thread looks at the newest picture and drops the ones that came meanwhile. The first second
-    with a face is taken for rest (``neutral``). Between pictures the motion glides; a face that is lost
-    is held for ``hold`` frames and then relaxes to rest.
-
-    Args:
-        neutral: pictures with a face that make the rest; :meth:`recalibrate` starts them anew.
-        hold: frames of the session that a lost face is held.
-    """
-
-    def __init__(self, name: str = "webcam", neutral: int = 15, hold: int = 12) -> None:
-        self.name = name
-        self._neutral = neutral
-        self._hold = hold
-        self._ready = threading.Condition()
-        self._picture: Bytes | None = None
-        self._newest: Floats | None = None
-        self._fresh = False
-        self._recalibrate = True
-        self._closed = False
-        self._age = hold
-        self._shown = np.zeros(MOTION.size, np.float32)
-        self.error: Exception | None = None
-        self._thread = threading.Thread(target=self._main, name=f"driver {name}", daemon=True)
-        self._thread.start()
-
-    def put(self, rgb: Bytes) -> None:
-        """The newest picture, uint8 [H, W, 3]; safe from any thread, never waits.
-
-        Raises:
-            InputError: not such a picture.
-        """
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-            raise InputError(f"a webcam picture must be uint8 [H, W, 3], got {rgb.dtype} {list(rgb.shape)}")
-        with self._ready:
-            self._picture = rgb
-            self._ready.notify()
-
-    @property
-    def ready(self) -> bool:
-        """The rest has been learnt and a face has been seen since."""
-        return self._newest is not None
-
-    def recalibrate(self) -> None:
-        """Take the next second for the person's rest."""
-        with self._ready:
-            self._recalibrate = True
-
-    def row(self, frame: int) -> Floats:
-        """The motion for the next frame of the session; ask once per frame."""
-        with self._ready:
-            newest, fresh, self._fresh = self._newest, self._fresh, False
-        self._age = 0 if fresh else self._age + 1
-        lost = newest is None or self._age > self._hold
-        goal = np.zeros_like(self._shown) if lost or newest is None else newest
-        # Half way each frame hides a camera of 12 pictures a second; a lost face eases off in 0.5 s.
-        gap = (0.12 if lost else 0.5) * (goal - self._shown)
-        if not lost:
-            gap[_FAST] = (goal - self._shown)[_FAST]
-        self._shown = self._shown + gap
-        return np.asarray(self._shown.copy())
-
-    def close(self) -> None:
-        """End the thread; does not wait for the picture it looks at."""
-        with self._ready:
-            self._closed = True
-            self._ready.notify()
-
-    def _main(self) -> None:
-        try:
-            eye = _LiveFitter(self._neutral)
-            while (rgb := self._take()) is not None:
-                with self._ready:
-                    again, self._recalibrate = self._recalibrate, False
-                if again:
-                    eye.restart()
-                motion = eye.look(rgb)
-                if motion is not None:
-                    with self._ready:
-                        self._newest, self._fresh = motion, True
-        except Exception as error:  # the thread's root: whoever asks for rows sees a face at rest
-            self.error = error
-            with self._ready:
-                self._newest = None
-
-    def _take(self) -> Bytes | None:
-        with self._ready:
-            while self._picture is None and not self._closed:
-                self._ready.wait()
-            picture, self._picture = self._picture, None
-            return None if self._closed else picture
-
-
-class _LiveFitter:
-    """Pictures of one person, one after the other, to motion; the first ones are the rest."""
-
-    def __init__(self, neutral: int) -> None:
-        self._tracker = FaceTracker()
-        self._neutral = neutral
-        self._points: list[Floats] = []
-        self._size = (0, 0)
-        self._person: FaceFit | None = None
-        self._previous: Floats | None = None
-        self._centre = np.zeros(MOTION.size, np.float32)
-
-    def restart(self) -> None:
-        self._points, self._person, self._previous = [], None, None
-
-    def look(self, rgb: Bytes) -> Floats | None:
-        """Motion [72], or None: no face, or still learning the rest."""
-        size = (rgb.shape[1], rgb.shape[0])
-        if size != self._size:
-            self._size = size
-            self._tracker.reset()
-            self.restart()
-        face = self._tracker.track(rgb)
-        if face is None:
-            self._previous = None
-            return None
-        try:
-            if self._person is None:
-                self._learn(face.points)
-                return None
-            self._previous = fit_frame(face.points, self._person, self._previous)
-        except FaceError:
-            self._previous = None
-            return None
-        return np.asarray(self._previous - self._centre)
-
-    def _learn(self, points: Floats) -> None:
-        self._points.append(points)
-        if len(self._points) < self._neutral:
-            return
-        seen = np.stack(self._points)
-        person = fit_face(seen[rest_frame(seen, np.ones(len(seen), bool))], self._size)
-        poses = np.stack([fit_frame(p, person) for p in seen[:: max(1, len(seen) // 5)]])
-        self._centre[_CENTRED] = np.median(poses[:, _CENTRED], axis=0)
-        self._person, self._previous = person, None
 
 
 # -- several at once ---------------------------------------------------------------------------

@@ -290,5 +290,6 @@ class Session:
             "video_late_ms": metrics.video_late.quantiles().as_dict(),
             "audio_late_ms": metrics.audio_late.quantiles().as_dict(),
             "av_offset_ms": metrics.av_offset.quantiles().as_dict(),
+            "drivers": self.drivers.names,
             "controls": self._sliders(),
         }
