@@ -1,0 +1,213 @@
+"""How well a clip is tracked whose motion is known: a portrait is animated, then tracked like any video.
+
+    python -m benchmarks.tracking [--photo PICTURE] [--seconds 12] [--results FILE]
+
+The motion: lips, jaw and cheeks that the shipped speech sampler gives a bundled voice; a full blink every
+2.4 s; raised and lowered brows; slow turns of head and eyes. It is drawn by the mesh animator, the
+frames are tracked from their pixels alone (:func:`engine.face.clip.fit_clip`), and both motions are
+compared relative to their own rest, as that function defines it. What is reported contains the
+animator's errors too: a lid or a lip that it does not draw cannot be found.
+
+* **mae**, **r**: mean absolute error and correlation, by group of columns (mean over columns). Only
+  columns that the known motion moves are correlated.
+* **lips_mm**: distance of the 40 lip landmarks of the mean head under both motions, front view; the
+  same for the resting mouth instead of the tracked one as a yardstick.
+* **closures**: opening of the fitted mouth, inter-ocular distances, at the known closures, and F1.
+
+One JSON line comes last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.quality import closures, match_events, pearson
+from engine.animators.mesh.animator import MeshAnimator
+from engine.config import asset_path
+from engine.face.attention import LIPS_MESH
+from engine.face.clip import REST_QUANTILE, ClipFit, fit_clip
+from engine.face.fitter import IS_RELATIVE
+from engine.face.image import load_image
+from engine.face.landmarks import FaceTracker
+from engine.face.portrait import analyse_portrait
+from engine.face.video import read_audio
+from engine.train.mouth_geometry import landmarks_of, opening_of
+from engine.types import EXPRESSION_NAMES, MOTION, Cond, MotionChunk
+
+__all__ = ["Rendered", "compare", "known_motion", "main", "render", "track"]
+
+Floats = NDArray[np.float32]
+
+GROUPS = {
+    "jaw": ("jawOpen",),
+    "lips": ("mouth", "lipsSealed"),
+    "brows": ("brow",),
+    "blink": ("eyeBlink",),
+    "rotation_deg": ("rx", "ry", "rz"),
+    "place_percent": ("tx", "ty"),
+    "distance_percent": ("tz",),
+    "gaze_deg": ("gaze",),
+}
+_UNITS = {"deg": float(np.degrees(1.0)), "percent": 100.0}
+CM_TO_MM_PX = 4.0  # landmarks_of draws 40 px per cm
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """``points`` [T, 478, 2] px and ``valid`` [T] as tracked in pictures of side ``size``."""
+
+    points: Floats
+    valid: NDArray[np.bool_]
+    size: int
+
+
+def known_motion(rest: Floats, frames: int, spoken: Floats) -> Floats:
+    """[T, 72] relative to nothing: what the animator is given.
+
+    ``rest`` [72] is the portrait's own motion, ``spoken`` [T', 72] gives mouth and jaw.
+    """
+    t = np.arange(frames) / 25.0
+    motion = np.tile(rest, (frames, 1))
+    mouth = [k for k, n in enumerate(EXPRESSION_NAMES) if n.startswith(("jaw", "mouth", "lips"))]
+    motion[:, mouth] = np.resize(spoken, (frames, MOTION.size))[:, mouth]
+    lid = np.clip(1.0 - np.abs((np.arange(frames) + 30) % 60 - 30) / 3.0, 0.0, 1.0)
+    up = np.clip(np.sin(2 * np.pi * t / 3.7), 0.0, 1.0) ** 2
+    down = np.clip(-np.sin(2 * np.pi * t / 3.7), 0.0, 1.0) ** 2
+    for side in ("Left", "Right"):
+        motion[:, MOTION.index("eyeBlink" + side)] += lid
+        motion[:, MOTION.index("browOuterUp" + side)] += 0.5 * up
+        motion[:, MOTION.index("browDown" + side)] += 0.5 * down
+    motion[:, MOTION.index("browInnerUp")] += 0.5 * up
+    turns = {"rx": (5.0, 2.3), "ry": (10.0, 4.1), "rz": (5.0, 3.1), "gazeYaw": (10.0, 2.9)}
+    turns["gazePitch"] = (6.0, 3.5)
+    for name, (degrees, period) in turns.items():
+        motion[:, MOTION.index(name)] += np.radians(degrees) * np.sin(2 * np.pi * t / period)
+    for name, size in (("tx", 0.05), ("ty", 0.03), ("tz", 0.1)):
+        motion[:, MOTION.index(name)] += size * np.sin(2 * np.pi * t / 5.3)
+    motion[:, MOTION.expression] = np.clip(motion[:, MOTION.expression], 0.0, 1.0)
+    return motion.astype(np.float32)
+
+
+def render(animator: MeshAnimator, identity: Any, motion: Floats) -> Rendered:
+    """Draw ``motion`` [T, 72] and follow the face through the pictures."""
+    state = animator.init_state(1, Cond.for_identity(identity))
+    tracker = FaceTracker()
+    points = np.full((len(motion), 478, 2), np.nan, np.float32)
+    side = 0
+    for t, row in enumerate(motion):
+        drawn = animator.step(MotionChunk(t, torch.from_numpy(row)[None, None]), state).data[0, 0].numpy()
+        side = drawn.shape[0]
+        if (face := tracker.track(np.asarray(drawn))) is not None:
+            points[t] = face.points
+    return Rendered(points, np.isfinite(points).all(axis=-1).all(axis=-1), side)
+
+
+def track(rendered: Rendered) -> ClipFit:
+    """The fit under test."""
+    return fit_clip(rendered.points, rendered.valid, (rendered.size, rendered.size))
+
+
+def _at_rest(motion: Floats) -> Floats:
+    """``motion`` [T, 72] relative to its own rest, as :mod:`engine.face.clip` defines it."""
+    out = motion.copy()
+    relative = np.flatnonzero(IS_RELATIVE)
+    out[:, relative] -= np.quantile(motion[:, relative], REST_QUANTILE, axis=0)
+    for columns in (MOTION.pose, MOTION.gaze):
+        out[:, columns] -= np.median(motion[:, columns], axis=0)
+    return out
+
+
+def compare(known: Floats, fit: ClipFit) -> dict[str, Any]:
+    """Errors of ``fit`` against ``known`` [T, 72]; see the module's docstring."""
+    seen = np.isfinite(fit.motion).all(axis=1)
+    real, found = _at_rest(known[seen]), _at_rest(fit.motion[seen])
+    # The split of a shared unit between its halves is a convention.
+    result: dict[str, Any] = {"frames": len(known), "seen": int(seen.sum())}
+    for group, starts in GROUPS.items():
+        columns = [k for k, n in enumerate(MOTION.names) if n.startswith(starts)]
+        unit = next((v for end, v in _UNITS.items() if group.endswith(end)), 1.0)
+        moving = [k for k in columns if real[:, k].std() > 0.02 * (1.0 if unit == 1.0 else 0.1)]
+        result[group] = {
+            "mae": round(unit * float(np.abs(real - found)[:, columns].mean()), 3),
+            "deviation": round(unit * float(real[:, columns].std(axis=0).mean()), 3),
+            "r": round(float(np.mean([pearson(real[:, k], found[:, k]) for k in moving])), 3),
+        }
+    blink = known[seen, MOTION.index("eyeBlinkLeft")]
+    result["blink_curve_r"] = round(pearson(blink.astype(float), fit.blink[seen].astype(float)), 3)
+    result["residual_percent"] = round(float(np.nanmean(fit.residual)), 3)
+    result.update(_mouth(real, found))
+    return result
+
+
+def _mouth(real: Floats, found: Floats) -> dict[str, Any]:
+    lips = list(LIPS_MESH)
+    a, b = (landmarks_of(m)[:, lips] / CM_TO_MM_PX for m in (real, found))
+    still = np.median(a, axis=0)
+    openings = [opening_of(m).astype(np.float64) for m in (real, found)]
+    shut = closures(openings[0])
+    return {
+        "lips_mm": round(float(np.linalg.norm(a - b, axis=2).mean()), 3),
+        "lips_mm_resting": round(float(np.linalg.norm(a - still, axis=2).mean()), 3),
+        "opening_r": round(pearson(*openings), 3),
+        "opening_amplitude": round(float(openings[1].std() / openings[0].std()), 3),
+        "closure_opening": [round(float(o[shut].mean()), 4) if len(shut) else None for o in openings],
+        "closure_f1": round(match_events(closures(openings[1]), shut).f1, 3),
+    }
+
+
+def spoken_motion(seconds: float) -> Floats:
+    """[T, 72] of the shipped speech sampler for the bundled voice."""
+    from benchmarks.quality.lips import build_pipeline, drive
+
+    audio = read_audio(asset_path("demo/voice_a.wav"))[: int(16_000 * seconds)]
+    return drive(build_pipeline(), audio[: len(audio) // 640 * 640])
+
+
+def measure(photo: Path, seconds: float) -> dict[str, Any]:
+    """Render and track one portrait."""
+    animator = MeshAnimator()
+    identity = animator.prepare(analyse_portrait(load_image(photo)))
+    motion = known_motion(identity.rest, int(25 * seconds), spoken_motion(seconds))
+    return compare(motion, track(render(animator, identity, motion)))
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photo", type=Path, default=asset_path("demo/astronaut.png"))
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--results", type=Path, default=None, help="append the JSON line to this file")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    result = {"benchmark": "tracking", "photo": args.photo.name} | measure(args.photo, args.seconds)
+    result |= {"machine": platform.machine(), "commit": _commit()}
+    for key, value in result.items():
+        print(f"{key:20s} {value}")
+    line = json.dumps(result)
+    if args.results is not None:
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+        with args.results.open("a") as file:
+            file.write(line + "\n")
+    print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
