@@ -45,12 +45,21 @@ class Blinks:
     def init_state(self, batch: int) -> BlinkState:
         return BlinkState(np.full(batch, 1.0), np.ones(batch), np.full(batch, _NEVER))
 
-    def step(self, seed: Seeds, frame: int, cues: Cues, saccade: Floats, state: BlinkState) -> Floats:
-        """Closure [B]. ``saccade`` rad: size of a gaze shift that starts now, else 0."""
+    def step(
+        self,
+        seed: Seeds,
+        frame: int,
+        cues: Cues,
+        saccade: Floats,
+        state: BlinkState,
+        often: Floats | float = 1.0,
+    ) -> Floats:
+        """Closure [B]. ``saccade`` rad: size of a gaze shift that starts now, else 0; ``often`` [B]
+        factor of the rate."""
         state.age_s += self.dt
         state.due_s -= self.dt
         draw = uniforms(seed, _STREAM, frame, 7)
-        self._plan(draw, cues, saccade, state)
+        self._plan(draw, cues, saccade, state, often)
         state.due_s[state.due_s < -1.0] = _NEVER
         start = (state.due_s <= 0.0) & (state.age_s * state.speed > self.length_s)
         # A blink begins between two frames: the leftover phase keeps its shape from repeating.
@@ -61,12 +70,14 @@ class Blinks:
         state.due_s[...] = np.where(start, np.where(double, 0.30, _NEVER), state.due_s)
         return self._closure(state.age_s * state.speed)
 
-    def _plan(self, draw: Floats, cues: Cues, saccade: Floats, state: BlinkState) -> None:
+    def _plan(
+        self, draw: Floats, cues: Cues, saccade: Floats, state: BlinkState, often: Floats | float
+    ) -> None:
         """Spontaneous, phrase-end and gaze-evoked blinks all set ``due_s``."""
         ready = (state.age_s > self.refractory_s) & (state.due_s > _NEVER / 2)
         # Hazard per second, ramping in after the refractory time.
         rate = (0.27 + 0.08 * cues.presence) * np.clip((state.age_s - self.refractory_s) / 1.5, 0.0, 1.0)
-        rate = np.where(state.age_s > 7.0, 1.2, rate)  # eyes dry
+        rate = np.where(state.age_s > 7.0, 1.2, rate) * often  # eyes dry
         spontaneous = draw[0] < rate * self.dt
         spoken = cues.phrase_end & (draw[4] < 0.35)
         evoked = (saccade > 0.12) & (draw[5] < 0.3)

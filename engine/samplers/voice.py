@@ -8,7 +8,7 @@ and seed are joined here, once, so that every control means the same in every re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from engine.samplers.controls import (
     smooth_controls,
 )
 from engine.samplers.cues import Cues, CueState, VoiceCues, VoiceFrame
-from engine.samplers.emotions import add_emotion
+from engine.samplers.emotions import add_emotion, manner
 from engine.samplers.factors import UPPER
 from engine.samplers.gaze import Gaze, GazeState
 from engine.samplers.head import Head, HeadState
@@ -259,7 +259,7 @@ class VoiceSampler:
 
     def _frame(self, window: Tensor, controls: Floats, frame: int, state: VoiceState) -> Floats:
         body = state.body
-        control = smooth_controls(controls, body.controls)
+        control = self._tempered(smooth_controls(controls, body.controls))
         seed = _seed_in_force(state.seed, control.seed)
         cues = self.cues.step(self._voice(window[:, 0]), body.cues)
         said = self.sample(window, Moment(frame, seed, cues, control), state.networks)
@@ -282,6 +282,14 @@ class VoiceSampler:
         np.clip(motion[:, MOTION.expression], 0.0, 1.0, out=motion[:, MOTION.expression])
         return motion
 
+    def _tempered(self, control: Controls) -> Controls:
+        """Moods change how much head and mouth move, besides the expression itself."""
+        if not control.emotion.any():
+            return control
+        size = manner(control.emotion)
+        lips = control.lips if self.emotional else control.lips * size[:, 2]
+        return replace(control, head=control.head * size[:, 1], lips=lips)
+
     def _speak(self, said: Sampled, cues: Cues, control: Controls, state: VoiceState) -> Floats:
         lips = said.lips if said.lips is not None else np.zeros((len(state.rest), len(LIP_CHANNELS)))
         body = state.body
@@ -296,7 +304,8 @@ class VoiceSampler:
         else:
             eyes, saccade = said.gaze * now.controls.eyes[:, None], still
         if said.blink is None:
-            blink = self.blinks.step(now.seed, now.frame, now.cues, saccade, body.blinks)
+            rate = manner(now.controls.emotion)[:, 0]
+            blink = self.blinks.step(now.seed, now.frame, now.cues, saccade, body.blinks, rate)
         else:
             blink = said.blink
         add_eyes(motion, eyes, blink, now.controls)

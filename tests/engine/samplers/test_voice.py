@@ -159,3 +159,10 @@ def test_driven_eyes_follow_blinks_too() -> None:
     _, changed = _run({"follow.eyes": 1.0, "driver.eyeBlinkLeft": 1.0, "driver.eyeBlinkRight": 1.0})
     assert changed[60:, MOTION.columns("eyeBlink")].min() > 0.99
     assert set(MOTION.columns("eyeBlink")) < set(EYES)
+
+
+def test_sad_people_move_less_and_angry_ones_more() -> None:
+    plain, sad = _run({"emotion.sad": 1.0}, start=0, seconds=8)
+    _, angry = _run({"emotion.angry": 1.0}, start=0, seconds=8)
+    turn = [float(m[:, MOTION.rotation].std(dim=0).norm()) for m in (sad, plain, angry)]
+    assert turn[0] < 0.8 * turn[1] < turn[1] < turn[2]
