@@ -34,6 +34,8 @@ _EXAMPLES = """examples:
   visavis render me.jpg speech.wav -o out.mp4      a file instead of a stream
   visavis prepare group.jpg -o me.avatar --face 2  analyse once, load in a moment
   visavis demo --seconds 20 --out out/demo.mp4     the whole way without a browser
+  visavis track clips/ --out tracks                real people's motion, from video
+  visavis train                                    what can be trained, and how
   visavis doctor                                   what is missing, and how to get it
 """
 
@@ -43,11 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["bench"]:
         return _bench(argv[1:])
-    args = parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
-    )
     try:
+        if argv[:1] in (["track"], ["train"]):
+            return _hand_over(argv[0], argv[1:])
+        args = parser().parse_args(argv)
+        logging.basicConfig(
+            level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
+        )
         return int(args.run(args))
     except VisavisError as error:
         print(f"visavis: {error}", file=sys.stderr)
@@ -79,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     _add_sheet(commands)
     doctor = commands.add_parser("doctor", help="check this installation and say how to get what is missing")
     doctor.set_defaults(run=_doctor)
+    commands.add_parser("track", help="real video to motion; `visavis track --help` has its options")
+    commands.add_parser("train", help="rebuild shipped weights; `visavis train` lists them")
     commands.add_parser("bench", help="the latency benchmark; `visavis bench --help` has its options")
     return top
 
@@ -309,6 +315,15 @@ def _doctor(args: argparse.Namespace) -> int:
     from streaming.doctor import report
 
     return 0 if report(_say) else 1
+
+
+def _hand_over(command: str, argv: list[str]) -> int:
+    """Commands with a command line of their own: training tools, loaded only when asked for."""
+    if command == "track":
+        from engine.train.tracks import main as run
+    else:
+        from engine.train.catalogue import main as run
+    return run(argv)
 
 
 def _bench(argv: list[str]) -> int:

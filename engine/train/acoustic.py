@@ -266,7 +266,7 @@ def _publish(out: Path, model: AcousticModel, options: Options, metrics: dict[st
     save_weights(out, tensors, metadata)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="weights to start from (a first, shorter training)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision, faster on CPUs with AMX")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     torch.set_num_threads(1)
     options = Options(steps=given.steps, batch=given.batch, seed=given.seed, bf16=given.bf16)
     print(

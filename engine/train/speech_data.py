@@ -373,7 +373,7 @@ def prepare(
     return {"utterances": len(writer.items), "seconds": seconds}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -382,7 +382,7 @@ def main() -> None:
     parser.add_argument("--synthetic-seconds", type=float, default=5400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--aligner", type=Path, help="weights of a first model, for what has no aligner")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         made = prepare(options.data, options.out, options.synthetic_seconds, options.seed, options.aligner)
         print(json.dumps(made, indent=1))

@@ -248,7 +248,7 @@ def confidence(score: Floats, fit: ClipFit) -> Floats:
 
 
 def _fitting(residual: Floats) -> Floats:
-    """float32 [T] 1 .. 0 for residuals [T] (%) that are usual for the clip .. of another thing than its face."""
+    """float32 [T], 1 for residuals [T] (%) usual in the clip, 0 for those of something else than its face."""
     usual = max(1.0, 2.5 * float(np.nanmedian(residual)))
     return np.asarray(np.nan_to_num(np.clip((3.0 * usual - residual) / (2.0 * usual), 0.0, 1.0)), np.float32)
 
