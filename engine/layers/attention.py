@@ -67,7 +67,9 @@ class BandAttention(nn.Module):
         age = torch.arange(self.past, 0, -1)
         known = torch.ones(window.shape[0], self.past + window.shape[1], dtype=torch.bool)
         known[:, : self.past] = age <= state.filled[:, None]
-        mixed = self._mix(self.query(window[:, :1]), seen_keys, seen_values, self.bias[:, None], known[:, None])
+        mixed = self._mix(
+            self.query(window[:, :1]), seen_keys, seen_values, self.bias[:, None], known[:, None]
+        )
         state.keys.copy_(seen_keys[:, 1 : self.past + 1])
         state.values.copy_(seen_values[:, 1 : self.past + 1])
         state.filled.add_(1).clamp_(max=self.past)

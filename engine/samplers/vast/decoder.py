@@ -188,6 +188,11 @@ class WeakDecoder(nn.Module):
         state.last.copy_((mean + spread.exp() * noise).clamp(-4.0, 4.0))
         return state.last * self.deviation
 
+    def level(self, mean: Tensor, past: Tensor) -> Tensor:
+        """Where the face is drawn to [B, T, 9], from what :meth:`believe` said of ``past``."""
+        keep = torch.sigmoid(self.keep)
+        return (mean - keep * past) / (1.0 - keep)
+
     def _advance(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         w_x, w_h, b_x, b_h = self.memory.all_weights[0]
         gates = nn.functional.linear(x, w_x, b_x) + nn.functional.linear(hidden, w_h, b_h)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from engine.errors import InputError
-from engine.samplers.vast.networks import load_vast
+from engine.samplers.vast.networks import VastNets, load_vast
 from engine.types import MOTION, STYLE_SIZE
 
-__all__ = ["SHORTEST", "style_code"]
+__all__ = ["SHORTEST", "code_of", "style_code"]
 
 Floats = NDArray[np.float32]
 
@@ -20,25 +21,33 @@ SHORTEST = 12
 """Frames with a face that a prompt must have: half a second."""
 
 
-def style_code(motion: Floats, features: Floats, weights: str | Path = "vast") -> Floats:
+def style_code(motion: NDArray[Any], features: NDArray[Any], weights: str | Path = "vast") -> Floats:
+    """The style of a clip, float32 [64], by the shipped networks; see :func:`code_of`.
+
+    Raises:
+        AssetError: the weights are missing.
+    """
+    return code_of(load_vast(weights), motion, features)
+
+
+def code_of(nets: VastNets, motion: NDArray[Any], features: NDArray[Any]) -> Floats:
     """The style of a clip, float32 [64]: the middle of its posterior, padded with zeros.
 
     Zero-shot: neither person nor style need have been trained on (Chen et al., 2023, §3.1).
 
     Args:
+        nets: the networks.
         motion: [T, 72] as tracked; rows that are not finite are left out.
         features: [T, F] of the encoder that VAST was trained on, of the clip's sound.
 
     Raises:
         InputError: shapes that do not fit, or fewer than :data:`SHORTEST` frames with a face.
-        AssetError: the weights are missing.
     """
     if motion.ndim != 2 or motion.shape[1] != MOTION.size or features.ndim != 2:
         raise InputError(
             f"a prompt is motion [T, {MOTION.size}] and features [T, F], got {motion.shape} and "
             f"{features.shape}"
         )
-    nets = load_vast(weights)
     frames = min(len(motion), len(features))
     seen = np.isfinite(motion[:frames]).all(axis=1) & np.isfinite(features[:frames]).all(axis=1)
     if seen.sum() < SHORTEST:

@@ -12,7 +12,8 @@ from engine.samplers.factors import UPPER
 from engine.samplers.noise import Floats, normals
 from engine.samplers.vast.decoder import WEAK, StrongState, WeakState
 from engine.samplers.vast.networks import CHEEKS, MOOD, VastNets, load_vast
-from engine.samplers.voice import Moment, Sampled, VoiceSampler
+from engine.samplers.vast.prompt import code_of
+from engine.samplers.voice import Float32s, Moment, Sampled, VoiceSampler
 from engine.types import MOTION, Cond
 
 __all__ = ["VastNetworks", "VastSampler"]
@@ -52,12 +53,18 @@ class VastSampler(VoiceSampler):
         ConfigError: a needed column is missing.
     """
 
+    styled = True
+
     def __init__(self, features: tuple[str, ...], space: str, nets: VastNets | None = None) -> None:
         nets = nets if nets is not None else load_vast(features=features)
         super().__init__("vast_sampler", features, space, nets.config.strong.ahead)
         self.nets = nets
         self._weak = [UPPER.index(column) for column in WEAK]
         self._cheeks = [UPPER.index(column) for column in CHEEKS]
+
+    def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
+        """:func:`engine.samplers.vast.prompt.code_of` with this sampler's networks, float32 [64]."""
+        return code_of(self.nets, motion, features)
 
     def fresh_networks(self, batch: int, cond: Cond) -> VastNetworks:
         return VastNetworks(

@@ -9,6 +9,7 @@ that its covariance is full. The prior is N(0, I): the zero vector is the middle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class HouseholderFlow(nn.Module):
     def __init__(self, hidden: int, size: int, flows: int) -> None:
         super().__init__()
         sizes = [hidden] + [size] * flows
-        self.vectors = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.vectors = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, z: Tensor, hidden: Tensor) -> Tensor:
         v = hidden
