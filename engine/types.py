@@ -6,6 +6,7 @@ knows about clocks, files or networks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -186,6 +187,16 @@ class ControlSpace:
     def default(self, batch: int = 1) -> Tensor:
         """Neutral controls, float32 [B, K]."""
         return torch.tensor(self.neutral).repeat(batch, 1)
+
+    def row(self, values: Mapping[str, float]) -> tuple[float, ...]:
+        """Neutral but for ``values`` by name, limited to the valid ranges; KeyError for an unknown name."""
+        row = list(self.neutral)
+        for name, value in values.items():
+            if name not in self.names:
+                raise KeyError(name)
+            k = self.index(name)
+            row[k] = min(max(float(value), self.low[k]), self.high[k])
+        return tuple(row)
 
     def clamp(self, values: Tensor) -> Tensor:
         """``values`` [..., K] limited to the valid ranges."""

@@ -172,6 +172,23 @@ def _add_render(commands: Any) -> None:
         metavar="FACTOR=CLIP",
         help="take pose, eyes, expression or lips from a driving video; may be given once per factor",
     )
+    command.add_argument(
+        "--emotion",
+        action="append",
+        default=[],
+        metavar="NAME[=STRENGTH]",
+        help="angry, contempt, disgusted, fearful, happy, sad or surprised, 0..1 (default: 1)",
+    )
+    command.add_argument(
+        "--style", type=Path, metavar="VIDEO", help="speak in the style of this clip (recipes vast, flowvq)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any live control, as strengthHead=0.5",
+    )
     _add_engine(command, budget=False)
     command.set_defaults(run=_render)
 
@@ -261,13 +278,17 @@ def _render(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from engine.recipes import build
-    from engine.types import Cond
+    from engine.types import CONTROLS, Cond
     from streaming.drivers import open_drivers, parse_drives
     from streaming.portraits import load_face
+    from streaming.references import parse_controls, style_controls, style_of
     from streaming.render import render_file
 
     drives = parse_drives(args.drive)
+    values = parse_controls(args.set, args.emotion)
     pipeline = build(args.recipe)
+    if args.style is not None:
+        values |= style_controls(style_of(pipeline, _existing(args.style)), values.get("style", 1.0))
     _existing(args.audio)
     face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
     cond = Cond.for_identity(face.identity, args.seed)
@@ -282,6 +303,7 @@ def _render(args: argparse.Namespace) -> int:
             cond,
             args.audio,
             args.out,
+            controls=CONTROLS.row(values),
             compose=face.compose,
             progress=progress,
             drivers=open_drivers(drives) if drives else None,

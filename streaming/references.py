@@ -1,21 +1,22 @@
-"""Reference clips: a video of a talking face to the style code of the recipe that runs."""
+"""How a performance is asked for: controls and emotions by name, the style of a reference clip."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, InputError
 from engine.face.video import read_audio
 from engine.pipeline import Pipeline
 from engine.samplers.voice import VoiceSampler
-from engine.types import CONTROLS, AudioChunk, Cond
+from engine.types import CONTROLS, EMOTIONS, AudioChunk, Cond
 from streaming.drivers import ClipDriver
 
-__all__ = ["LONGEST_S", "acts", "style_controls", "style_of", "takes_style"]
+__all__ = ["LONGEST_S", "acts", "parse_controls", "style_controls", "style_of", "takes_style"]
 
 LONGEST_S = 60
 """Seconds of a clip that are looked at: a style shows within one minute."""
@@ -59,3 +60,30 @@ def style_controls(code: Floats, strength: float | None = None) -> dict[str, flo
     names = CONTROLS.names[CONTROLS.style]
     values = {name: float(value) for name, value in zip(names, code, strict=True)}
     return values if strength is None else values | {"style": strength}
+
+
+def parse_controls(settings: Iterable[str] = (), emotions: Iterable[str] = ()) -> dict[str, float]:
+    """``NAME=VALUE`` settings and ``EMOTION[=STRENGTH]`` as controls by name.
+
+    Raises:
+        InputError: another form, or a name that does not exist.
+    """
+    values: dict[str, float] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or name not in CONTROLS.sliders:
+            raise InputError(f"--set takes NAME=VALUE with NAME one of {', '.join(CONTROLS.sliders)}")
+        values[name] = _number(value, text)
+    for text in emotions:
+        name, equals, value = text.partition("=")
+        if name not in EMOTIONS:
+            raise InputError(f"--emotion takes one of {', '.join(EMOTIONS)}, got {name!r}")
+        values[f"emotion.{name}"] = _number(value, text) if equals else 1.0
+    return values
+
+
+def _number(value: str, text: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InputError(f"{text}: {value!r} is not a number") from None
