@@ -22,7 +22,7 @@ from engine.stage import StageSpec
 from engine.types import CONTROLS, AudioChunk, Cond, FeatureChunk
 from kernels.logmel import log_mel
 
-__all__ = ["OWN", "PROSODY", "Heard", "Listener", "ListenerState", "pool_bands"]
+__all__ = ["OWN", "PROSODY", "Heard", "Listener", "ListenerState", "pool_bands", "voice_of"]
 
 OWN = (
     # Of frame n, from its own 40 ms:
@@ -50,6 +50,11 @@ _VAD_START = _HISTORY - VAD_WINDOW - _HOP // 2
 # Once it has, it is believed for two to three seconds, so that talk in loud noise passes too.
 _LIVELY_LEAST, _LIVELY_SURE, _LIVELY_MOST, _LIVELY_FALL = 0.55, 0.7, 1.2, 0.01
 _VAD_GOAL_DB, _VAD_MOST_DB = -20.0, 45.0
+# Bels: below the first a frame is surely quiet for this voice, above the second it may be speech.
+_LOUDNESS_LEAST, _LOUDNESS_SURE = -3.4, -2.4
+# Logistic regression on the phonetic encoder's ``voice`` over human and synthetic training speech:
+# weights of the energy over the noise floor (bels, at most 2), the detector, the voicing, and the bias.
+_SNR_MOST, _SNR_WEIGHT, _VAD_WEIGHT, _VOICING_WEIGHT, _BIAS = 2.0, 0.63, 2.3, 3.1, -2.27
 
 
 @dataclass
@@ -99,6 +104,21 @@ def pool_bands(mel: Tensor, bands: int) -> Tensor:
     """Neighbouring bands averaged: [..., M] -> [..., bands]."""
     pooled = torch.nn.functional.adaptive_avg_pool1d(mel.reshape(-1, 1, mel.shape[-1]), bands)
     return pooled.reshape(*mel.shape[:-1], bands)
+
+
+def voice_of(heard: Heard) -> Tensor:
+    """Probability of speech [..., 1] without an acoustic model.
+
+    The frame (or the one after it, so that closures do not count as pauses) must be loud for this
+    voice, the sound must not be stationary, and energy over the noise floor, periodicity and
+    WebRTC's detector vote.
+    """
+    loudness = torch.maximum(heard.own[..., 1:2], heard.following[..., 1:2])
+    snr = torch.maximum(heard.own[..., 2:3], heard.following[..., 2:3]).clamp(max=_SNR_MOST)
+    voicing, detected, lively = (heard.late[..., k : k + 1] for k in (0, 2, 3))
+    loud = ((loudness - _LOUDNESS_LEAST) / (_LOUDNESS_SURE - _LOUDNESS_LEAST)).clamp(0.0, 1.0)
+    votes = _SNR_WEIGHT * snr + _VAD_WEIGHT * detected + _VOICING_WEIGHT * voicing + _BIAS
+    return lively * loud * torch.sigmoid(votes)
 
 
 class Listener(ABC):
