@@ -54,10 +54,10 @@ class ExpressionRecipe:
     """Everything that decides a run; ``window`` 1 is no in-window decorrelation."""
 
     window: int = WINDOW
-    decorrelate: float = 3.0
+    decorrelate: float = 10.0
     bank: int = 512
     batch: int = 64
-    steps: int = 1500
+    steps: int = 2500
     rate: float = 2e-3
     hidden: int = 96
     jitter: float = 0.03

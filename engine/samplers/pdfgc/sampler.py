@@ -108,7 +108,7 @@ class PdfgcSampler(VoiceSampler):
 
 
 def _approach(share: Floats, controls: Controls) -> Floats:
-    """Move ``share`` [B] towards the live ``follow.expression``, in place: moods come over a fifth of a second."""
+    """Move ``share`` [B] in place towards the live ``follow.expression``: moods take a fifth of a second."""
     share += _SHARE_RATE * (controls.follow[:, _FOLLOW_EXPRESSION] - share)
     return share
 
