@@ -57,6 +57,7 @@ class StyleRecipe:
     under: float = 3.0
     smooth_frames: float = 0.8
     changed: float = 0.6
+    silent: float = 0.3
     seed: int = 0
     enhanced: bool = True
     styled: bool = True
@@ -215,7 +216,9 @@ class StyleTrainer:
         nets, recipe = self.nets, self.recipe
         if not recipe.styled:
             return torch.zeros(len(batch.x), nets.config.style.size), torch.zeros(())
-        posterior = nets.encoder(batch.prompt, nets.strong.heard(batch.heard))
+        # Many video prompts have no sound, or not their own: motion alone must do at times.
+        audible = torch.rand(len(batch.x), 1, 1) >= recipe.silent
+        posterior = nets.encoder(batch.prompt, nets.strong.heard(batch.heard) * audible)
         if not recipe.enhanced:
             return posterior.mean, torch.zeros(())
         style = nets.encoder.style(posterior, torch.randn_like(posterior.mean))

@@ -63,8 +63,12 @@ class VastSampler(VoiceSampler):
         self._cheeks = [UPPER.index(column) for column in CHEEKS]
 
     def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
-        """:func:`engine.samplers.vast.prompt.code_of` with this sampler's networks, float32 [64]."""
-        return code_of(self.nets, motion, features)
+        """:func:`engine.samplers.vast.prompt.code_of` with this sampler's networks, float32 [64].
+
+        A clip in which no voice is heard counts as one without sound.
+        """
+        speaks = features[:, self.features.index("voice")].max(initial=0.0) > 0.5
+        return code_of(self.nets, motion, features if speaks else None)
 
     def fresh_networks(self, batch: int, cond: Cond) -> VastNetworks:
         return VastNetworks(
