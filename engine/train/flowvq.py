@@ -1,0 +1,219 @@
+"""Trains FlowVQTalker's motion half: a lips map from mel features, ExpFlow and PoseFlow.
+
+    python -m engine.train.flowvq --corpus CORPUS --styled CORPUS_styled [--out flowvq] [--steps N]
+    python -m engine.train.flowvq --corpus CORPUS --ablate gaussian   # or nodropout, full
+
+Faces: tracked people (neutral) and styled takes (authored emotions over recorded emotional voices);
+heads: tracked free talkers. The epoch of each part is chosen on the ``dev`` split; the head's
+temperature and the share of the flow in the lips' opening are calibrated on ``train`` and ``dev``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.encoders.mel import FEATURES, MelEncoder
+from engine.samplers.flowvq.networks import TAPS, FlowNetConfig, PoseFlow
+from engine.samplers.flowvq.sampler import PULL, FlowvqSampler, FlowvqWeights, bounded, load_flowvq
+from engine.samplers.lips import LipNet
+from engine.train.corpus import Corpus, Features
+from engine.train.flowvq_data import Face, Head, faces, heads
+from engine.train.flowvq_fit import FlowRecipe, store_codes, train_exp, train_pose
+from engine.train.flowvq_lips import expert_of, train_lips
+from engine.train.lip_training import Recipe
+from engine.train.motion_data import best_correlation
+from engine.train.mouth_geometry import opening_of
+from engine.types import CONTROLS, Cond, FeatureChunk
+from engine.weights import save_weights
+
+__all__ = ["ABLATIONS", "Material", "main", "read_material", "train_variant"]
+
+_EXP_INPUTS = ("level", "loudness", "snr", "tilt", "voic", "vad", "pitch", "mel.")
+_POSE_INPUTS = ("level", "loudness", "voice", "voicing", "pitch")
+
+ABLATIONS: dict[str, dict[str, float]] = {
+    "full": {},
+    "gaussian": {"freedom": math.inf},
+    "nodropout": {"dropout": 0.0},
+}
+"""Changes to :class:`FlowRecipe` by name."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything the flows learn from, read once."""
+
+    corpora: list[tuple[Corpus, Features]]
+    train: list[Face]
+    dev: list[Face]
+    heads: list[Head]
+    dev_heads: list[Head]
+
+
+def read_material(folders: list[Path], lips: LipNet) -> Material:
+    """Takes of all ``folders`` with mel features (computed where they are not cached)."""
+    corpora = [(Corpus(f), Features(f, MelEncoder())) for f in folders]
+    return Material(
+        corpora,
+        faces(corpora, "train", lips),
+        faces(corpora, "dev", lips),
+        heads(corpora, "train"),
+        heads(corpora, "dev"),
+    )
+
+
+def train_variant(
+    material: Material, recipe: FlowRecipe, lips: LipNet
+) -> tuple[FlowvqWeights, dict[str, Any]]:
+    """ExpFlow and PoseFlow of one recipe on top of ``lips``, and their dev scores."""
+    columns = [k for k, name in enumerate(FEATURES) if name.startswith(_EXP_INPUTS)]
+    config = FlowNetConfig(len(columns), freedom=recipe.freedom)
+    exp, scores = train_exp(material.train, material.dev, columns, recipe, config)
+    store_codes(exp, material.train)
+    columns = [k for k, name in enumerate(FEATURES) if name in _POSE_INPUTS]
+    config = FlowNetConfig(len(columns), width=32, steps=3, freedom=math.inf)
+    head = replace(recipe, steps=max(50, recipe.steps // 2), dropout=0.1, noise=0.1, decay=0.05)
+    pose, pose_scores = train_pose(material.heads, material.dev_heads, columns, head, config)
+    for module in (lips, exp, pose):
+        module.requires_grad_(False).eval()
+    return FlowvqWeights(lips, exp, pose), {"exp": scores, "pose": pose_scores}
+
+
+def calibrate_head(net: PoseFlow, people: list[Head]) -> dict[str, list[float]]:
+    """Choose ``net.temperature`` so that the head is as fast as those of ``people`` (mean rotation
+    speed); returns deviation and speed of both, degrees (per frame)."""
+    real = np.array([_head_numbers(h.pose) for h in people]).mean(axis=0)
+    best, chosen = math.inf, 1.0
+    for temperature in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15):
+        net.temperature.fill_(temperature)
+        made = np.array([_head_numbers(p) for p in _dream(net, people)]).mean(axis=0)
+        error = float(
+            np.abs(np.log(made[3:] / real[3:])).mean() + 0.5 * np.abs(np.log(made[:3] / real[:3])).mean()
+        )
+        if error < best:
+            best, chosen, kept = error, temperature, made
+    net.temperature.fill_(chosen)
+    return {"temperature": [chosen], "real": real.round(3).tolist(), "made": kept.round(3).tolist()}
+
+
+def _head_numbers(pose: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Deviation within windows of 7.5 s and mean speed of pitch, yaw, roll: [6] degrees (a frame)."""
+    degrees = np.degrees(pose[:, :3].astype(np.float64))
+    pieces = [degrees[k : k + 188] for k in range(0, max(1, len(degrees) - 60), 188)]
+    deviation = np.mean([p.std(axis=0) for p in pieces], axis=0)
+    return np.concatenate([deviation, np.abs(np.diff(degrees, axis=0)).mean(axis=0)])
+
+
+def _dream(net: PoseFlow, people: list[Head], frames: int = 375) -> list[np.ndarray[Any, Any]]:
+    """Sampled poses [T, 6] over the voices of ``people``, all at once."""
+    noise = torch.Generator().manual_seed(0)
+    voices = [np.resize(h.features, (frames, h.features.shape[1])) for h in people]
+    span = max(TAPS)
+    lags = torch.tensor([span - lag for lag in TAPS])
+    history = torch.zeros(len(people), span, 12)
+    made = []
+    with torch.inference_mode():
+        audio = net.hearing(torch.from_numpy(np.stack(voices)))
+        ones, seen = torch.ones(len(people), 1), torch.ones(len(people), len(TAPS))
+        for t in range(frames):
+            tokens = net.context(audio[:, t], ones, history[:, lags] / net.scale, seen)
+            z = net.temperature * torch.randn(len(people), 6, generator=noise)
+            step = net.decode(z, tokens) * net.scale[6:]
+            pose = bounded((1.0 - PULL) * history[:, -1, :6] + step)
+            history = torch.cat([history[:, 1:], torch.cat([pose, pose - history[:, -1, :6]], 1)[:, None]], 1)
+            made.append(pose)
+    return list(torch.stack(made, dim=1).numpy())
+
+
+def calibrate_lips(weights: FlowvqWeights, corpus: Corpus, features: Features) -> FlowvqWeights:
+    """The share of the flow's opening that follows the dev mouths best."""
+    takes = [corpus.take(e) for e in corpus.select("dev", "real")]
+    best, kept = -1.0, weights
+    for share in (0.0, 0.3, 0.6):
+        now = replace(weights, lip_share=share)
+        stage = FlowvqSampler(FEATURES, "mel", now)
+        scores = []
+        for take in takes:
+            heard = torch.from_numpy(features(take)[:250])[None]
+            chunk = FeatureChunk(0, heard, CONTROLS.default(1)[:, None].repeat(1, heard.shape[1], 1))
+            motion = stage.forward(chunk, Cond.default(1))[0].numpy()
+            scores.append(best_correlation(opening_of(motion), take.opening[: len(motion)]))
+        r = float(np.mean(scores))
+        print(f"share {share}: dev r {r:.4f}", flush=True)
+        if r > best + 0.002:
+            best, kept = r, now
+    return kept
+
+
+def save(name: str, weights: FlowvqWeights, about: dict[str, object]) -> None:
+    """Write the three parts as one file of weights."""
+    tensors = {}
+    for prefix, module in (("lips", weights.lips), ("exp", weights.exp), ("pose", weights.pose)):
+        tensors.update({f"{prefix}.{k}": v for k, v in module.state_dict().items()})
+    path = save_weights(name, tensors, about)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument(
+        "--styled", type=Path, default=None, help="corpus of styled takes (default CORPUS_styled)"
+    )
+    parser.add_argument("--out", default="flowvq")
+    parser.add_argument("--steps", type=int, default=500, help="of ExpFlow; the head takes half of them")
+    parser.add_argument("--lip-steps", type=int, default=600)
+    parser.add_argument(
+        "--lips", type=Path, default=None, help="weights of a lips map to keep (.safetensors)"
+    )
+    parser.add_argument("--ablate", choices=sorted(ABLATIONS), default=None)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    started = time.time()
+    folders = [args.corpus, args.styled or args.corpus.with_name(args.corpus.name + "_styled")]
+    lip_scores: dict[str, float] = {}
+    if args.lips is not None:
+        lips = load_flowvq(args.lips).lips
+    else:
+        corpora = [(Corpus(f), Features(f, MelEncoder()), expert_of(f)) for f in folders]
+        lips, lip_scores = train_lips(corpora, FEATURES, Recipe(steps=args.lip_steps, labelled_share=0.6))
+    material = read_material(folders, lips)
+    recipe = replace(FlowRecipe(steps=args.steps), **ABLATIONS[args.ablate or "full"])  # type: ignore[arg-type]
+    weights, scores = train_variant(material, recipe, lips)
+    head = calibrate_head(weights.pose, material.heads + material.dev_heads)
+    print(f"head: {head}", flush=True)
+    weights = calibrate_lips(weights, *material.corpora[0])
+    about: dict[str, object] = {
+        "features": ",".join(FEATURES),
+        "freedom": str(recipe.freedom),
+        "lip_share": str(weights.lip_share),
+        "recipe": {k: str(v) for k, v in asdict(recipe).items()},
+        "scores": {"lips": lip_scores, **scores, "head": head},
+        "seconds": round(time.time() - started),
+        "commit": _commit(),
+    }
+    save(args.out if args.ablate is None else f"{args.out}_{args.ablate}", weights, about)
+    print(json.dumps(about["scores"]))
+    return 0
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
