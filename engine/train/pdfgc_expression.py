@@ -138,7 +138,7 @@ def author(noise: np.random.Generator, count: int, window: int) -> Floats:
     Up to two of the emotions' styles or of :data:`_UNITS` at random strength; held, or coming or going
     within the window.
     """
-    table = np.concatenate([STYLES[:, READ], _unit_table()]).astype(np.float32)
+    table = np.concatenate([np.maximum(STYLES[:, READ], 0.0), _unit_table()]).astype(np.float32)
     strength = noise.uniform(0.0, 1.0, (count, 2)) * (noise.random((count, 2)) < [0.75, 0.35])
     goal = np.einsum("nk,nkc->nc", strength, table[noise.integers(len(table), size=(count, 2))])
     # One side more than the other, as faces are.
