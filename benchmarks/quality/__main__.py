@@ -6,7 +6,7 @@ DIR holds ``MANIFEST.csv`` and ``talking/``; TRACKS what ``visavis track`` wrote
 recipe one table, then all of them under one another: real people, another real person (chance), a still
 face (its clip's median mouth, and the rest every recipe starts from), lips that follow loudness, lips
 by ridge regression. Measures are defined in :mod:`benchmarks.quality.mouth`, ``upper``, ``head``,
-``diversity`` and ``emotion``; ``all`` clips are free talk and read sentences together, whose speakers sit still.
+``diversity`` and ``emotion``; ``all`` clips are free talk and read sentences, whose speakers sit still.
 The last line is one JSON object, appended to ``--results`` where given; plots go to ``--out``.
 """
 

@@ -52,7 +52,7 @@ class Accuracy:
 
 
 def label_of(name: str) -> str | None:
-    """The emotion that a clip's file name states, if any: ``mead_M030_front_happy_level3_001.mp4`` → happy."""
+    """The emotion that a clip's file name states, if any: ``mead_M030_front_happy_level3_001.mp4``, happy."""
     words = name.lower().rsplit("/", 1)[-1].replace(".", "_").split("_")
     found = [_WORDS[word] for word in words if word in _WORDS]
     return found[0] if len(found) == 1 else None

@@ -92,7 +92,7 @@ def spectrum(curves: list[Floats]) -> tuple[Floats, Floats]:
         _, power = welch(centred, _RATE, "hann", _WINDOW, detrend=False, axis=0)
         total += len(curve) * power
         frames += len(curve)
-    return np.fft.rfftfreq(_WINDOW, 1.0 / _RATE), total / max(frames, 1)
+    return np.asarray(np.fft.rfftfreq(_WINDOW, 1.0 / _RATE), np.float64), total / max(frames, 1)
 
 
 def band_power(hertz: Floats, power: Floats) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ __all__ = ["READ", "Subject", "read_subjects", "rest_of", "tracked_motion"]
 Floats = NDArray[np.float64]
 
 READ = ("grid/", "grid_s1/", "elospheres")
-"""Clips of sentence corpora: one sentence read off a screen, the head held still. All others are free talk."""
+"""Clips of sentence corpora: a sentence read off a screen, the head held still. All others are free talk."""
 _CLOSED_SHARE = 15.0
 _QUIET_SHARE = 10.0
 

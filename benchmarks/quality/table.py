@@ -40,9 +40,11 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "eyes, brows and head against the same clip (SSIM; variances x 1000) and jitter per frame",
         (
-            Column("ssim_eyes", "SSIM e", 3), Column("var_eyes_e3", "Var e"), Column("ssim_pose", "SSIM p", 3),
-            Column("var_pose_e3", "Var p"), Column("beat_alignment", "beats", 3),
-            Column("beat_gain", "gain", 3), Column("jitter_lips", "lips %"), Column("jitter_brows", "brows %"),
+            Column("ssim_eyes", "SSIM e", 3), Column("var_eyes_e3", "Var e"),
+            Column("ssim_pose", "SSIM p", 3), Column("var_pose_e3", "Var p"),
+            Column("beat_alignment", "beats", 3),
+            Column("beat_gain", "gain", 3), Column("jitter_lips", "lips %"),
+            Column("jitter_brows", "brows %"),
             Column("jitter_head_deg", "head deg"),
         ),
     ),
@@ -60,7 +62,8 @@ SECTIONS: tuple[Section, ...] = (
         "diversity (OSM-Net's head, rad; VAST's D_vt; mean distance between seeds), emotion, cost",
         (
             Column("head_diversity", "head", 3), Column("dvt_all", "D_vt"), Column("dvt_lips", "D_vt lips"),
-            Column("seeds_lips", "s.lips"), Column("seeds_upper", "s.upper"), Column("seeds_head_deg", "s.head"),
+            Column("seeds_lips", "s.lips"), Column("seeds_upper", "s.upper"),
+            Column("seeds_head_deg", "s.head"),
             Column("emotion_accuracy", "emotion"), Column("cpu_p50_ms", "p50 ms"),
             Column("cpu_p99_ms", "p99 ms"), Column("lookahead_ms", "ahead ms", 0),
         ),
