@@ -36,7 +36,17 @@ from engine.train.corpus import Corpus, Take
 from engine.train.lip_motion import LipMotionModel, describe_lips
 from engine.weights import save_weights
 
-__all__ = ["ABLATIONS", "Recipe", "Spoken", "Trainer", "info_nce", "main", "retrieval", "spoken_of"]
+__all__ = [
+    "ABLATIONS",
+    "Recipe",
+    "Spoken",
+    "Trainer",
+    "info_nce",
+    "main",
+    "pair_scores",
+    "retrieval",
+    "spoken_of",
+]
 
 Floats = NDArray[np.float32]
 
@@ -230,7 +240,7 @@ def _text(score: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in score.items())
 
 
-def _scores(audio: LipCodeModel, lips: LipMotionModel, item: Spoken) -> tuple[Floats, NDArray[np.bool_]]:
+def pair_scores(audio: LipCodeModel, lips: LipMotionModel, item: Spoken) -> tuple[Floats, NDArray[np.bool_]]:
     """Cosine of every moment's sound with every moment's lips [T, T], and which lips were seen."""
     with torch.no_grad():
         heard = audio.eval()(torch.from_numpy(item.mel.astype(np.float32))[None])[0, 1:]
@@ -268,7 +278,7 @@ def retrieval(audio: LipCodeModel, lips: LipMotionModel, items: list[Spoken]) ->
     noise = np.random.default_rng(0)
     shares: dict[str, list[float]] = defaultdict(list)
     for item in items:
-        plain, known = _scores(audio, lips, item)
+        plain, known = pair_scores(audio, lips, item)
         for name, frames in (("frame", 1), ("1s", 25)):
             if item.frames < frames + 20:
                 continue
