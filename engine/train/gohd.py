@@ -36,9 +36,8 @@ from engine.weights import save_weights
 
 __all__ = ["ABLATIONS", "Material", "build", "main", "read_material"]
 
-ABLATIONS = ("no-distillation", "stage-one-only", "no-stage-one", "transformer", "no-attention")
-"""``stage-one-only`` leaves the face at rest; ``no-stage-one`` learns lips and eyes by one recurrent
-network at once (:mod:`engine.train.gohd_single`)."""
+ABLATIONS = ("no-distillation", "transformer", "no-attention")
+"""Variants with the interface of the whole; "without stage 1" is :mod:`engine.train.gohd_single`."""
 
 _LIP_STEPS = 600
 

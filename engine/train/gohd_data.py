@@ -18,7 +18,7 @@ __all__ = ["Person", "blink_onsets", "feature_scale", "free_talk", "people_of", 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-_BLINK_HIGH, _BLINK_LOW = 0.3, 0.15
+_BLINK_HIGH, _BLINK_LOW = 0.4, 0.15
 _READERS = ("grid", "elospheres")
 
 
@@ -67,7 +67,7 @@ def _bridged(values: Floats) -> Floats:
 
 
 def blink_onsets(blink: Floats) -> NDArray[np.int64]:
-    """Frames at which a blink begins: the closure rises above 0.3 from under 0.15 before it."""
+    """First frames above 0.15 of every closure that goes on to 0.4 (less is a lowered gaze)."""
     found, ready = [], True
     for t, value in enumerate(np.nan_to_num(blink)):
         if ready and value > _BLINK_HIGH:
@@ -108,7 +108,7 @@ def people_of(
     corpus: Corpus, features: Features, entries: list[Entry], scale: Floats, mirror: bool = False
 ) -> list[Person]:
     """Tracked takes among ``entries`` (others are left out), also seen in a mirror where asked."""
-    people = []
+    people: list[Person] = []
     for entry in entries:
         take = corpus.take(entry)
         if np.isfinite(take.motion).all(axis=1).mean() < 0.8:

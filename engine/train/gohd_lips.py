@@ -23,6 +23,7 @@ from engine.samplers.visemes import LIP_CHANNELS
 from engine.train.corpus import Corpus, Entry, Features
 from engine.train.gohd_data import feature_scale, people_of
 from engine.train.gohd_features import lip_landmarks
+from engine.train.gohd_single import OneStage
 from engine.train.lip_features import Sequence, warped
 from engine.train.lip_targets import opening_from, scale_opening
 from engine.train.lip_training import Batch, LipData, LipTrainer, Recipe
@@ -107,7 +108,7 @@ class StageOneTrainer(LipTrainer):
 
     def __init__(
         self,
-        net: LipStage,
+        net: LipStage | OneStage,
         data: LipData,
         names: tuple[str, ...],
         recipe: Recipe | None = None,

@@ -20,7 +20,7 @@ from engine.samplers.gohd.pose import (
 )
 from engine.train.gohd_data import Person
 
-__all__ = ["PoseRecipe", "PoseSet", "restore_spread", "roll_out", "train_pose"]
+__all__ = ["PROSODY", "PoseRecipe", "PoseSet", "pose_of", "restore_spread", "train_pose"]
 
 Floats = NDArray[np.float32]
 
@@ -142,7 +142,7 @@ def _train_one(
         schedule.step()
         with torch.no_grad():
             for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
-                slow.lerp_(fast, min(0.02, step / (step + 50)))
+                slow.lerp_(fast, max(0.02, 1.0 / (step + 1)))
         if step % max(1, recipe.steps // 8) == 0:
             with torch.no_grad():
                 errors = [float((average(*c[:3]) - c[3]).square().mean()) for c in check]
@@ -176,13 +176,13 @@ def train_pose(
 
 
 @torch.no_grad()
-def roll_out(
-    net: PoseGenerator, person: Person, names: tuple[str, ...], seed: int = 0, frames: int = 0
+def pose_of(
+    net: PoseGenerator, features: Tensor, names: tuple[str, ...], seed: int = 0, frames: int = 0
 ) -> NDArray[np.float64]:
-    """What the generator makes of a person's voice, [T, 6] in real units; ``frames`` > 0 repeats it."""
+    """What the generator makes of a voice [T, F]: [T, 6] in real units; ``frames`` > 0 repeats the voice."""
     prosody = [names.index(n) for n in PROSODY]
     bands = [k for k, n in enumerate(names) if n.startswith("mel.")]
-    heard = pose_audio(torch.from_numpy(person.features), prosody, bands)
+    heard = pose_audio(features, prosody, bands)
     state, seeds = net.init_state(1), np.array([seed], np.uint64)
     count = frames or len(heard)
     return np.concatenate([net.step(heard[t % len(heard)][None], seeds, t, state) for t in range(count)])
@@ -194,7 +194,7 @@ def restore_spread(net: PoseGenerator, people: list[Person], names: tuple[str, .
     made: list[NDArray[np.floating]] = []
     real: list[NDArray[np.floating]] = []
     for k, person in enumerate(p for p in people if not p.reader):
-        pose = roll_out(net, person, names, seed=k)
+        pose = pose_of(net, torch.from_numpy(person.features), names, seed=k)
         for values, into in ((pose, made), (person.pose, real)):
             cuts = range(0, max(1, len(values) - 199), 200)
             into.extend(values[c : c + 200].std(axis=0) for c in cuts)

@@ -15,19 +15,23 @@ from torch import Tensor, nn
 
 from engine.samplers.gohd.lips import EYE_FEATURES
 
-__all__ = ["NOISES", "EyeStage", "EyeState", "age_features"]
+__all__ = ["NOISES", "Z_RATES_HZ", "EyeStage", "EyeState", "age_features"]
 
 NOISES = 8
 """Size of z."""
+Z_RATES_HZ = (0.2, 0.2, 0.5, 0.5, 1.0, 1.0, 1.8, 1.8)
+"""How fast each of z's numbers wanders: moods, glances, twitches."""
 _AGES = 5
+_FOLLOW = 0.25
 
 
 @dataclass
 class EyeState:
-    """LSTM memory: ``hidden`` and ``cell`` [B, H]."""
+    """LSTM memory ``hidden`` and ``cell`` [B, H]; ``slow`` [B, A] what was heard of late."""
 
     hidden: Tensor
     cell: Tensor
+    slow: Tensor
 
 
 class EyeStage(nn.Module):
@@ -40,7 +44,7 @@ class EyeStage(nn.Module):
 
     def __init__(self, heard: int, hidden: int = 64, transformer: bool = False) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.heard, self.hidden = heard, hidden
         inputs = heard + 16 + NOISES
         self.embed = nn.Linear(EYE_FEATURES, 16)
         self.memory = None if transformer else nn.LSTM(inputs, hidden, batch_first=True)
@@ -50,7 +54,8 @@ class EyeStage(nn.Module):
         self.hazard = nn.Sequential(nn.Linear(hidden + _AGES, 24), nn.GELU(), nn.Linear(24, 1))
 
     def init_state(self, batch: int) -> EyeState:
-        return EyeState(torch.zeros(batch, self.hidden), torch.zeros(batch, self.hidden))
+        zero = torch.zeros(batch, self.hidden)
+        return EyeState(zero, zero.clone(), torch.zeros(batch, self.heard))
 
     def forward(self, heard: Tensor, noise: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         eyes, memory, _ = self.continued(heard, noise, rest, self.init_state(len(heard)))
@@ -61,10 +66,11 @@ class EyeStage(nn.Module):
     ) -> tuple[Tensor, Tensor, EyeState]:
         """A stream's next frames: eye features, memory, and the state after them."""
         start = self.embed(rest)[:, None].expand(-1, heard.shape[1], -1)
-        joined = torch.cat([heard, start, noise], dim=-1)
+        slow = _late(heard, state.slow)
+        joined = torch.cat([slow, start, noise], dim=-1)
         if self.memory is not None:
             memory, (hidden, cell) = self.memory(joined, (state.hidden[None], state.cell[None]))
-            state = EyeState(hidden[0], cell[0])
+            state = EyeState(hidden[0], cell[0], slow[:, -1])
         elif self.attention is not None:
             memory = self.attention(joined)
         moved = self.decode(start + self.change(memory))
@@ -74,6 +80,15 @@ class EyeStage(nn.Module):
     def blink_logit(self, memory: Tensor, age_s: Tensor) -> Tensor:
         """Log-odds that a blink begins in this frame [B, T]; ``age_s`` [B, T] since the last began."""
         return torch.as_tensor(self.hazard(torch.cat([memory, age_features(age_s)], dim=-1)).squeeze(-1))
+
+
+def _late(heard: Tensor, before: Tensor) -> Tensor:
+    """``heard`` [B, T, A] as a running mean over about 150 ms: sounds flicker, brows do not."""
+    frames = []
+    for frame in heard.unbind(1):
+        before = before + _FOLLOW * (frame - before)
+        frames.append(before)
+    return torch.stack(frames, dim=1)
 
 
 def age_features(age_s: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ from engine.samplers.gohd.lips import EYE_FEATURES, LipStage, LipStageConfig
 from engine.samplers.gohd.pose import PoseGenerator
 from engine.weights import load_weights, weights_metadata
 
-__all__ = ["PROFILE_RATE", "GohdConfig", "GohdNetworks", "load_gohd"]
+__all__ = ["PROFILE_RATE", "REFRACTORY_S", "GohdConfig", "GohdNetworks", "load_gohd"]
 
+REFRACTORY_S = 0.4
+"""No blink begins sooner after the last one began."""
 PROFILE_RATE = 100
 """Samples a second of :attr:`GohdNetworks.blink_profile`."""
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.samplers.gohd.eyes import NOISES, EyeState
+from engine.samplers.gohd.eyes import Z_RATES_HZ, EyeState
 from engine.samplers.gohd.lips import AudioState
-from engine.samplers.gohd.networks import PROFILE_RATE, GohdNetworks, load_gohd
+from engine.samplers.gohd.networks import PROFILE_RATE, REFRACTORY_S, GohdNetworks, load_gohd
 from engine.samplers.gohd.pose import PoseState, pose_audio
 from engine.samplers.noise import Floats, Seeds, smooths, uniforms
 from engine.samplers.voice import Moment, Sampled, VoiceSampler
@@ -24,9 +24,7 @@ from engine.types import MOTION, Cond
 __all__ = ["GohdSampler", "GohdState", "z_of"]
 
 _STREAM = 3_500
-_Z_RATE_HZ = 0.25
 _Z_SCALE = 2.4  # smooth noise has a deviation of about 0.4; z has 1
-_REFRACTORY_S = 0.4
 _PROSODY = ("level", "loudness", "snr", "tilt", "voicing", "pitch", "vad", "voice")
 
 
@@ -44,8 +42,8 @@ class GohdState:
 
 
 def z_of(seed: Seeds, frame: int, dt: float) -> Floats:
-    """The latent that wanders: float64 [B, 8], deviation about 1, a new thought every few seconds."""
-    return _Z_SCALE * smooths(seed, _STREAM, np.full(NOISES, frame * dt * _Z_RATE_HZ)).T
+    """The latent that wanders: float64 [B, 8], deviation about 1 (:data:`Z_RATES_HZ`)."""
+    return _Z_SCALE * smooths(seed, _STREAM, frame * dt * np.array(Z_RATES_HZ)).T
 
 
 class GohdSampler(VoiceSampler):
@@ -114,6 +112,7 @@ class GohdSampler(VoiceSampler):
         eyes, memory, after = self.networks.eyes.continued(heard, z, state.rest, state.eyes)
         state.eyes.hidden.copy_(after.hidden)
         state.eyes.cell.copy_(after.cell)
+        state.eyes.slow.copy_(after.slow)
         age = torch.from_numpy((state.age_s + self.dt).astype(np.float32))[:, None]
         chance = torch.sigmoid(self.networks.eyes.blink_logit(memory, age))[:, 0].double().numpy()
         return eyes, self._blink(chance, moment, state)
@@ -122,7 +121,7 @@ class GohdSampler(VoiceSampler):
         """A blink begins with probability ``chance``; where between two frames, is chance too."""
         draw, phase = uniforms(moment.seed, _STREAM + 50, moment.frame, 2)
         state.age_s += self.dt
-        start = (draw < chance) & (state.age_s > _REFRACTORY_S)
+        start = (draw < chance) & (state.age_s > REFRACTORY_S)
         state.age_s[...] = np.where(start, 0.0, state.age_s)
         state.phase_s[...] = np.where(start, phase * self.dt, state.phase_s)
         return np.asarray(np.interp(state.age_s + state.phase_s, self._profile_s, self._profile, right=0.0))

@@ -12,7 +12,8 @@ from engine.layers.diffusion import Levels, guided
 def test_levels_keep_variance_and_start_clean() -> None:
     levels = Levels(4)
     assert torch.allclose(levels.alpha.square() + levels.sigma.square(), torch.ones(5))
-    assert levels.alpha[0] == 1.0 and levels.sigma[0] == 0.0
+    assert levels.alpha[0] == 1.0
+    assert levels.sigma[0] == 0.0
     assert levels.alpha[4] < 0.05
 
 
