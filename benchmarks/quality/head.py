@@ -3,15 +3,19 @@
 Angles are the rotation's three components (pitch, yaw, roll) in degrees, relative to the clip's
 median; a curve of a clip is float64 [T, 3] at 25 frames/s, NaN where unseen.
 
-* **deviation** and **speed**: standard deviation within a clip, and mean absolute change per frame.
+* **deviation** and **speed**: standard deviation within a clip, and mean absolute change per frame
+  of the curve below 5 Hz. Above that a tracked head shows the tracker's noise, a flat floor, which
+  adds a fifth to a free talker's speed per frame; ``raw speed`` is without the filter.
 * **spectrum**: Welch's power (64-frame Hann windows, half overlapped, mean removed) in 0-0.5, 0.5-2
   and 2-5 Hz, deg², summed over the axes; **spectral distance**: root mean square of the
   difference of the log power from 0.3 to 5 Hz, dB, mean over the axes.
-* **beats** (BA; Siyao et al., 2022): head beats are local minima of the rotation's speed (deg/s,
-  smoothed over 3 frames) that lie below 0.8 of the speed on either side; audio beats are onsets, the
+* **beats** (BA; Siyao et al., 2022): head beats are local minima of the rotation's speed (below
+  5 Hz, smoothed over 3 frames) that lie below 0.8 of the speed on either side; audio beats are onsets, the
   local maxima of the rise of loudness. BA = mean over the head's beats of exp(-d²/2s²), d the distance
   to the nearest audio beat, s = 3 frames. Heads with many beats score higher by chance, so the mean
-  over 24 circular shifts of the head against the sound is taken away: **beat gain**.
+  over 24 circular shifts of the head against the sound is taken away: **beat gain**. Our real
+  people have none of it; what they do is move fastest near onsets, so **stroke gain** is the same
+  with the peaks of the speed (at least half a deviation high) in the place of its minima.
 * **jitter**: mean absolute second difference per frame.
 """
 
@@ -22,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks, welch
+from scipy.signal import butter, find_peaks, sosfiltfilt, welch
 
 from engine.types import MOTION
 
@@ -34,7 +38,9 @@ __all__ = [
     "audio_beats",
     "band_power",
     "beat_alignment",
+    "below_5_hz",
     "head_beats",
+    "head_strokes",
     "jitter",
     "spectral_distance_db",
     "spectrum",
@@ -47,6 +53,7 @@ BANDS: tuple[tuple[float, float], ...] = ((0.0, 0.5), (0.5, 2.0), (2.0, 5.0))
 """Hz."""
 _RATE = 25.0
 _WINDOW = 64
+_SHORTEST = 16
 _SIGMA_FRAMES = 3.0
 _SHIFTS = 24
 _HOP = 160
@@ -55,10 +62,11 @@ _PER_FRAME = 4
 
 @dataclass(frozen=True)
 class HeadAmount:
-    """Pitch, yaw, roll of one clip: ``deviation`` deg and ``speed`` deg per frame."""
+    """Pitch, yaw, roll of one clip: ``deviation`` deg, ``speed`` and ``raw_speed`` deg per frame."""
 
-    deviation: tuple[float, float, float]
-    speed: tuple[float, float, float]
+    deviation: Floats
+    speed: Floats
+    raw_speed: Floats
 
 
 def angles(motion: Floats) -> Floats:
@@ -68,12 +76,16 @@ def angles(motion: Floats) -> Floats:
 
 def amount(curve: Floats) -> HeadAmount:
     """How much and how fast a head [T, 3] moves."""
-    deviation = np.nanstd(curve, axis=0)
-    speed = np.nanmean(np.abs(np.diff(curve, axis=0)), axis=0)
-    return HeadAmount(
-        (float(deviation[0]), float(deviation[1]), float(deviation[2])),
-        (float(speed[0]), float(speed[1]), float(speed[2])),
-    )
+    seen = _whole(curve)
+    raw, calm = (np.abs(np.diff(c, axis=0)).mean(axis=0) for c in (seen, below_5_hz(seen)))
+    return HeadAmount(seen.std(axis=0), calm, raw)
+
+
+def below_5_hz(curve: Floats) -> Floats:
+    """``curve`` [T, K] without what is faster than 5 Hz, in phase; too short ones as they are."""
+    if len(curve) <= _SHORTEST:
+        return curve
+    return np.asarray(sosfiltfilt(butter(4, 5.0, fs=_RATE, output="sos"), curve, axis=0))
 
 
 def _whole(curve: Floats) -> Floats:
@@ -111,7 +123,7 @@ def spectral_distance_db(hertz: Floats, made: Floats, real: Floats) -> float:
 
 def head_beats(curve: Floats) -> Ints:
     """Frames [N] at which a moving head [T, 3] halts."""
-    known = np.nan_to_num(curve)
+    known = below_5_hz(np.nan_to_num(curve))
     speed = uniform_filter1d(np.linalg.norm(np.diff(known, axis=0), axis=1), 3)
     found, _ = find_peaks(-speed)
     kept = []
@@ -120,6 +132,14 @@ def head_beats(curve: Floats) -> Ints:
         if speed[k] < 0.8 * min(sides):
             kept.append(k + 1)
     return np.array(kept, np.int64)
+
+
+def head_strokes(curve: Floats) -> Ints:
+    """Frames [N] at which a head [T, 3] moves fastest."""
+    known = below_5_hz(np.nan_to_num(curve))
+    speed = uniform_filter1d(np.linalg.norm(np.diff(known, axis=0), axis=1), 3)
+    found, _ = find_peaks(speed, prominence=max(0.5 * float(speed.std()), 1e-9))
+    return np.asarray(found + 1, np.int64)
 
 
 def audio_beats(audio: NDArray[np.float32]) -> Floats:

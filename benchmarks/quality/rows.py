@@ -26,6 +26,7 @@ from benchmarks.quality.head import (
     band_power,
     beat_alignment,
     head_beats,
+    head_strokes,
     jitter,
     spectral_distance_db,
     spectrum,
@@ -109,11 +110,13 @@ def _spontaneous(subject: Subject, made: Performed) -> Row:
         curve = angles(motion)
         moved = amount(curve)
         for k, axis in enumerate(AXES):
-            add(f"deviation_{axis}", moved.deviation[k])
-            add(f"speed_{axis}", moved.speed[k])
+            add(f"deviation_{axis}", float(moved.deviation[k]))
+            add(f"speed_{axis}", float(moved.speed[k]))
+            add(f"raw_speed_{axis}", float(moved.raw_speed[k]))
         alignment, gain = beat_alignment(head_beats(curve), onsets, len(curve))
         add("beat_alignment", alignment)
         add("beat_gain", gain)
+        add("stroke_gain", beat_alignment(head_strokes(curve), onsets, len(curve))[1])
         add("jitter_head_deg", jitter(curve))
         add("jitter_lips", 100.0 * jitter(lip_points(motion).reshape(len(motion), -1)))
         add("jitter_brows", 100.0 * jitter(features[:, 1:]))

@@ -13,7 +13,7 @@ generated blink never falls on a real one, compare with the row of *another* rea
 
 **Blinks**: the same detector on real and generated lids: closure is the mean of both
 ``eyeBlink`` columns, less its lowest value within ±0.6 s; a blink is a peak that rises at least
-0.25 above both sides. Duration is its width at half that height.
+0.25 above both sides. Duration is its width at half that height; eyes shut longer than 480 ms do not blink.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 _BLINK = MOTION.columns("eyeBlink")
 _LEAST_RISE = 0.25
 _WINDOW_FRAMES = 31
-_LONGEST_FRAMES = 20
+_LONGEST_FRAMES = 12
 
 
 @lru_cache(maxsize=1)
