@@ -40,6 +40,8 @@ Flags = NDArray[np.bool_]
 
 PERSON_FRAMES = 6
 REST_QUANTILE = 0.2
+ALONE, FOLLOWING = 12, 3
+"""Iterations of a frame by itself and of one that follows another; more change units by 1e-4."""
 SLOW = ("brow", "nose", "cheek", "eyeSquint", "eyeWide")
 STEADY = (
     "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthShrugUpper",
@@ -173,13 +175,13 @@ def _solve_all(points: Float, seen: Flags, person: FaceFit) -> _Course:
     )
     unit_cm = person.interocular_cm
     for run in runs(seen):
-        camera, found, steps = _camera(person), reduce(person.expression), 12
+        camera, found, steps = _camera(person), reduce(person.expression), ALONE
         for t in range(run.start, run.stop):
             scale = person.focal * unit_cm / float(-camera.shift[2])
             problem = _problem(points[t, :468].astype(float), base, scale)
             found = iterate(problem, camera, np.clip(found, 0.0, 1.0), steps)
             course.rotation[t], course.shift[t], course.units[t] = camera.rotation, camera.shift, found
-            steps = 4
+            steps = FOLLOWING
     return course
 
 
@@ -201,7 +203,7 @@ def _solve_steadied(points: Float, rough: _Course, person: FaceFit) -> _Course:
         problem = _problem(points[t, :468].astype(float), base, scale)
         problem.prior[6:] += hold
         problem.target = hold / problem.prior[6:] * course[t]
-        units[t] = iterate(problem, camera, units[t], 3)
+        units[t] = iterate(problem, camera, units[t], 1)
     rotation = Rotation.from_rotvec(turn).as_matrix() @ person.rotation.astype(float)
     return _Course(rotation, shift, units, seen)
 

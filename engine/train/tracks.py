@@ -348,6 +348,8 @@ def _outcomes(work: list[tuple[Path, Path]], jobs: int) -> Iterator[Outcome]:
     The matrices are small: threads of the linear algebra would only wait for one another. How many it
     starts is read once, when a process loads it.
     """
+    if not work:
+        return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with ProcessPoolExecutor(jobs, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
