@@ -30,7 +30,9 @@ Floats = NDArray[np.float32]
 # What people do with their faces besides the seven emotions: pairs, or one side, at full strength.
 _UNITS: tuple[tuple[str, ...], ...] = (
     ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"),
+    ("mouthSmileLeft", "mouthSmileRight"),
     ("mouthFrownLeft", "mouthFrownRight", "mouthShrugLower"),
+    ("mouthFrownLeft", "mouthFrownRight"),
     ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
     ("browDownLeft", "browDownRight"),
     ("browInnerUp",),
@@ -141,8 +143,8 @@ def author(noise: np.random.Generator, count: int, window: int) -> Floats:
     table = np.concatenate([np.maximum(STYLES[:, READ], 0.0), _unit_table()]).astype(np.float32)
     strength = noise.uniform(0.0, 1.0, (count, 2)) * (noise.random((count, 2)) < [0.75, 0.35])
     goal = np.einsum("nk,nkc->nc", strength, table[noise.integers(len(table), size=(count, 2))])
-    # One side more than the other, as faces are.
-    goal *= noise.uniform(0.7, 1.3, goal.shape)
+    # One side more than the other, as faces are, and some units unseen, as trackers leave them.
+    goal *= noise.uniform(0.7, 1.3, goal.shape) * (noise.random(goal.shape) > 0.15)
     start = noise.uniform(-window, window, (count, 1))
     length = noise.uniform(4.0, 15.0, (count, 1))
     ramp = np.clip((np.arange(window)[None] - start) / length, 0.0, 1.0)

@@ -75,7 +75,7 @@ def test_training_keeps_speech_out_of_the_code_and_moods_in() -> None:
     assert smiles["full"] > 0.1  # of 0.6, after a short training; speech: none
 
 
-def _take(name: str, motion: np.ndarray) -> Take:  # type: ignore[type-arg]
+def _take(name: str, motion: np.ndarray) -> Take:
     frames = len(motion)
     nothing = np.zeros(frames, np.float32)
     entry = Entry(name, "real", "train", name[0], frames)
