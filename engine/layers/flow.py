@@ -65,6 +65,7 @@ class InvertibleLinear(nn.Module):
 
     permutation: Tensor
     sign: Tensor
+    backward_weight: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -73,6 +74,7 @@ class InvertibleLinear(nn.Module):
         diagonal = torch.diagonal(upper)
         self.register_buffer("permutation", permutation)
         self.register_buffer("sign", diagonal.sign())
+        self.register_buffer("backward_weight", torch.zeros(0), persistent=False)
         self.lower = nn.Parameter(lower.tril(-1))
         self.upper = nn.Parameter(upper.triu(1))
         self.log_scale = nn.Parameter(diagonal.abs().log())
@@ -90,8 +92,13 @@ class InvertibleLinear(nn.Module):
         return turned, self.log_scale.sum()
 
     def inverse(self, h: Tensor) -> Tensor:
-        x: Tensor = h @ torch.linalg.inv(self.weight()).T
+        frozen = self.backward_weight.numel() > 0
+        x: Tensor = h @ (self.backward_weight if frozen else torch.linalg.inv(self.weight())).T
         return x
+
+    def freeze(self) -> None:
+        """Invert once; only for weights that change no more."""
+        self.backward_weight = torch.linalg.inv(self.weight().detach())
 
 
 class AffineCoupling(nn.Module):
@@ -163,6 +170,12 @@ class Flow(nn.Module):
         self.norms = nn.ModuleList(MultiActNorm(size, config.classes) for _ in steps)
         self.turns = nn.ModuleList(InvertibleLinear(size) for _ in steps)
         self.couplings = nn.ModuleList(AffineCoupling(size, config.width, config.heads) for _ in steps)
+
+    def freeze(self) -> None:
+        """Make :meth:`inverse` faster; only for weights that change no more."""
+        for turn in self.turns:
+            assert isinstance(turn, InvertibleLinear)
+            turn.freeze()
 
     def forward(self, x: Tensor, weights: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, D], weights [N, C], tokens [N, S, W] -> (z [N, D], log |det dz/dx| [N])."""

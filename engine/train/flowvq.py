@@ -81,7 +81,7 @@ def train_variant(
     exp, scores = train_exp(material.train, material.dev, columns, recipe, config)
     store_codes(exp, material.train)
     columns = [k for k, name in enumerate(FEATURES) if name in _POSE_INPUTS]
-    config = FlowNetConfig(len(columns), width=32, steps=3, freedom=math.inf)
+    config = FlowNetConfig(len(columns), width=32, steps=2, freedom=math.inf)
     head = replace(recipe, steps=max(50, recipe.steps // 2), dropout=0.1, noise=0.1, decay=0.05)
     pose, pose_scores = train_pose(material.heads, material.dev_heads, columns, head, config)
     for module in (lips, exp, pose):

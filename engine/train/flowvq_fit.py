@@ -138,9 +138,9 @@ def train_exp(
     values = torch.cat([torch.from_numpy(f.x) for f in train])
     labels = torch.cat([torch.from_numpy(f.weights).expand(len(f.x), -1) for f in train])
     net.norm.fit(values, labels)
-    spread = torch.quantile(values[torch.randperm(len(values))[:20_000]], torch.tensor([0.002, 0.998]), dim=0)
-    net.low.copy_(spread[0] - 0.1 * (spread[1] - spread[0]))
-    net.high.copy_(spread[1] + 0.1 * (spread[1] - spread[0]))
+    spread = torch.quantile(values[torch.randperm(len(values))[:20_000]], torch.tensor([0.001, 0.999]), dim=0)
+    net.low.copy_(spread[0] - 0.25 * (spread[1] - spread[0]))
+    net.high.copy_(spread[1] + 0.25 * (spread[1] - spread[0]))
     jitter = recipe.noise * net.norm.log_scale.detach()[0].exp()
     held = Windows(dev, recipe.window, 1)
     checks = [held.batch(16, 0.3) for _ in range(6)]

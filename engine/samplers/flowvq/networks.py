@@ -32,7 +32,7 @@ class FlowNetConfig:
 
     inputs: int
     width: int = 48
-    steps: int = 4
+    steps: int = 3
     freedom: float = 10.0
 
 

@@ -40,13 +40,17 @@ __all__ = ["PULL", "FlowvqNetworks", "FlowvqSampler", "FlowvqWeights", "bounded"
 
 _STREAM = 700
 _POSE_STREAM = 760
-_TEMPERATURE = 0.8
+_TEMPERATURE = 0.7
 _NEIGHBOURS = 8
 _SPAN = max(TAPS)
 _LIMIT = np.concatenate([np.radians([13.0, 18.0, 11.0]), [0.25, 0.2, 0.25]])
 """Poses never go beyond this (rad, inter-ocular distances)."""
 PULL = 0.006
 """Share of the pose that a frame gives back toward the portrait's: no stream drifts."""
+_SETTLE = torch.full((SIZE,), 0.5)
+_SETTLE[MOUTH] = 0.25
+_SETTLE[-1] = 0.25
+"""Share of the way to each new sample that a frame goes: faces have mass, samples jitter."""
 _TAKEN = np.minimum(STYLES, 0.0)
 _SEAL = LIP_CHANNELS.index("lipsSealed")
 _UPPER_LIP = [EXPRESSION_NAMES.index(n) for n in ("mouthUpperUpLeft", "mouthUpperUpRight")]
@@ -66,13 +70,15 @@ class FlowvqWeights:
 @dataclass
 class FlowvqNetworks:
     """Memories, batch first: lips [B, H], audio of both flows, the last frames of the expression in
-    normalised coordinates [B, span, SIZE], of the pose [B, span, 6], how many there are [B]."""
+    normalised coordinates [B, span, SIZE], of the pose and its velocity [B, span, 12], the vector as shown
+    [B, SIZE], frames so far [B, 1]."""
 
     lips: Tensor
     exp: HearingState
     pose: HearingState
     face: Tensor
     head: Tensor
+    shown: Tensor
     frames: Tensor
 
 
@@ -99,6 +105,8 @@ class FlowvqSampler(VoiceSampler):
         super().__init__("flowvq_sampler", features, space)
         made = weights if weights is not None else load_flowvq(features=features)
         self.lips, self.exp, self.pose_flow, self.lip_share = made.lips, made.exp, made.pose, made.lip_share
+        self.exp.flow.freeze()
+        self.pose_flow.flow.freeze()
         self._unit = self.lips.range.opening_unit.double().numpy()
         self._neutral = self.exp.norm.mean[0, MOUTH].detach().double().numpy()
         self._lags = torch.tensor([_SPAN - lag for lag in TAPS])
@@ -110,6 +118,7 @@ class FlowvqSampler(VoiceSampler):
             self.pose_flow.hearing.init_state(batch),
             torch.zeros(batch, _SPAN, SIZE),
             torch.zeros(batch, _SPAN, 12),
+            torch.zeros(batch, SIZE),
             torch.zeros(batch, 1),
         )
 
@@ -159,7 +168,10 @@ class FlowvqSampler(VoiceSampler):
         normal, _ = self.exp.norm(x, weights)
         networks.face.copy_(torch.cat([networks.face[:, 1:], normal[:, None]], dim=1))
         strength = torch.from_numpy(moment.controls.style).float()[:, None]
-        return x + strength * (styled - plain)
+        goal = x + strength * (styled - plain)
+        rate = torch.where(networks.frames > 0, _SETTLE, torch.ones(SIZE))
+        networks.shown.add_(rate * (goal - networks.shown))
+        return networks.shown.clone()
 
     def _code(self, weights: Tensor, moment: Moment) -> Tensor:
         """A latent code [B, SIZE] drawn from the emotion's component and projected to training codes."""

@@ -50,6 +50,8 @@ def test_data_comes_back_within_1e_4(flow: Flow) -> None:
     z, _ = flow(x, weights, tokens)
     assert (z - x).abs().max() > 0.5
     assert (flow.inverse(z, weights, tokens) - x).abs().max() <= 1e-4
+    flow.freeze()
+    assert (flow.inverse(z, weights, tokens) - x).abs().max() <= 1e-4
     again, _ = flow(flow.inverse(x, weights, tokens), weights, tokens)
     assert (again - x).abs().max() <= 1e-4
 
