@@ -33,6 +33,7 @@ _HELD = 0.95
 _CLEAN, _REACH, _REACH_MOST = 0.9, float(np.radians(2.0)), float(np.radians(10.0))
 """A basis is used as it is if nine tenths of its turn is about one axis and it turns 2 to 10 degrees."""
 _SEGMENT = 200
+_APART = 3
 
 
 def fit_spread(space: MotionSpace, audio: AudioMotion, moves: list[Moves]) -> Tensor:
@@ -124,14 +125,17 @@ def roll_out(head: HeadMotion, moves: list[Moves], features: tuple[str, ...], se
     return np.stack(poses, axis=1)
 
 
-def head_numbers(poses: list[Floats] | list[NDArray[np.float32]]) -> tuple[Floats, Floats]:
-    """(deviation within 8 s, mean speed a frame) [6] of poses [T, 6], the mean over segments."""
+def head_numbers(poses: list[Floats] | list[NDArray[np.float32]], apart: int = 1) -> tuple[Floats, Floats]:
+    """(deviation within 8 s, mean speed a frame) [6] of poses [T, 6], the mean over segments.
+
+    The speed is that of changes ``apart`` frames: over three it is all but free of the tracker's jitter.
+    """
     deviations, speeds = [], []
     for pose in poses:
         for start in range(0, max(1, len(pose) - _SEGMENT // 2), _SEGMENT):
             part = pose[start : start + _SEGMENT]
             deviations.append(part.std(axis=0))
-            speeds.append(np.abs(np.diff(part, axis=0)).mean(axis=0))
+            speeds.append(np.abs(part[apart:] - part[:-apart]).mean(axis=0) / apart)
     return np.mean(deviations, axis=0), np.mean(speeds, axis=0)
 
 
@@ -142,17 +146,18 @@ def calibrate_temper(head: HeadMotion, people: list[Moves], features: tuple[str,
     A head that is a spring-held random walk has deviation² ∝ speed² / pull: the pull follows from the
     ratio of the two, each axis' gain from its speed; sound and seeds are those of ``people``.
     """
-    real_far, real_fast = head_numbers([m.pose for m in people])
+    real_far, real_fast = head_numbers([m.pose for m in people], _APART)
     heard = [m for m in people if len(m.pose) >= _SEGMENT]
     head.temper = replace(head.temper, quiet=_quiet(people, features))
     for k in range(rounds):
         made = roll_out(head, heard, features, k)
-        far, fast = head_numbers(list(made))
+        far, fast = head_numbers(list(made), _APART)
         loose = float(np.mean((far / real_far)[:3]) / np.mean((fast / real_fast)[:3]))
         pull = float(np.clip(head.temper.pull * loose**1.5, 0.004, 0.15))
         ratio = np.clip(np.sqrt((real_fast / fast) * (real_far / far)), 0.6, 1.6)
         gain = np.clip(np.array(head.temper.gain) * ratio, 0.3, 3.0)
         head.temper = replace(head.temper, pull=pull, gain=tuple(float(g) for g in gain))
+    real_far, real_fast = head_numbers([m.pose for m in people])
     far, fast = head_numbers(list(roll_out(head, heard, features, rounds)))
     return {
         "people_deviation": _rounded(real_far), "people_speed": _rounded(real_fast),

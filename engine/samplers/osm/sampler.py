@@ -27,11 +27,13 @@ from engine.samplers.voice import Moment, Sampled, VoiceSampler
 from engine.types import Cond
 from engine.weights import load_weights, weights_metadata
 
-__all__ = ["HeadMotion", "OsmNetworks", "OsmSampler", "Temper", "load_osm"]
+__all__ = ["HeadMotion", "OsmNetworks", "OsmSampler", "Temper", "head_motion", "load_osm"]
 
 _STREAM = 900
+_ALIVE = 0.2
+"""Share of what is sampled that remains under a forced action: a head held still is dead."""
 _LIMIT = np.array([0.26, 0.35, 0.24, 0.35, 0.25, 0.5])
-# Pose [6] that the head never passes: about 15, 20 and 14 degrees, and translations to match.
+"""Pose [6] that the head never passes: 15, 20 and 14 degrees, and translations to match."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class HeadMotion:
             home[:, :3] = self.steering.home(action, pose)
             wanted = self.steering.wanted(action, pose, state.swing)
             forced = self.steering.clip(self.space, wanted)
-            clip = clip + share[:, None, None] * (forced - clip)
+            held = share[:, None, None]
+            clip = (1.0 - (1.0 - _ALIVE) * held) * clip + held * forced
             state.swing[...] = np.where(due, -state.swing, state.swing)
         return self._joined(clip, pose, steps[:, -1], home)
 
@@ -215,26 +218,32 @@ def load_osm(name: str | Path, features: tuple[str, ...]) -> tuple[ExpressionNet
             f"weights {name} were trained on {len(trained_on)} feature columns, the encoder gives "
             f"{len(features)} other ones; they go with the mel encoder"
         )
-    parts = {kind: _under(tensors, kind) for kind in ("expression", "space", "audio")}
-    own, heard, bases = parts["expression"], parts["audio"], parts["space"]["bases"]
+    own = _under(tensors, "expression")
     lips = ExpressionNet(
         ExpressionConfig(len(own["columns"]), len(own["mix.bias"]), own["window.conv.weight"].shape[2])
     )
     lips.load_state_dict(own)
-    sharpness = float(tensors["sharpness"])
-    length = len(parts["space"]["decoder.2.bias"]) // POSES
+    return lips.requires_grad_(False).eval(), head_motion(tensors)
+
+
+def head_motion(tensors: dict[str, Tensor]) -> HeadMotion:
+    """The head's half of the weights, frozen."""
+    made, heard = _under(tensors, "space"), _under(tensors, "audio")
+    bases = made["bases"]
     config = SpaceConfig(
-        clip=length, bases=len(bases), width=bases.shape[1],
-        hidden=len(parts["space"]["encoder.0.bias"]), sharpness=sharpness,
+        clip=len(made["decoder.2.bias"]) // POSES, bases=len(bases), width=bases.shape[1],
+        hidden=len(made["encoder.0.bias"]), sharpness=float(tensors["sharpness"]),
     )  # fmt: skip
-    space = MotionSpace(config)
-    space.load_state_dict(parts["space"])
-    audio = AudioMotion(AudioConfig(len(heard["columns"]), len(bases), len(heard["listen.bias"])))
+    space, audio = (
+        MotionSpace(config),
+        AudioMotion(AudioConfig(len(heard["columns"]), len(bases), len(heard["listen.bias"]))),
+    )
+    space.load_state_dict(made)
     audio.load_state_dict(heard)
-    for net in (lips, space, audio):
+    for net in (space, audio):
         net.requires_grad_(False).eval()
     steering = Steering(tensors["codes"], tensors["reach"])
-    return lips, HeadMotion(space, audio, tensors["spread"], steering, Temper.of(tensors["temper"]))
+    return HeadMotion(space, audio, tensors["spread"], steering, Temper.of(tensors["temper"]))
 
 
 def _under(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

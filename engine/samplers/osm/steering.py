@@ -23,7 +23,7 @@ DIRECTIONS: tuple[str, ...] = ("still", "rx+", "rx-", "ry+", "ry-", "rz+", "rz-"
 
 _NOD, _TILT, _FRONTAL = (ACTIONS.index(name) for name in ("nod", "tilt", "frontal"))
 _DEG = np.pi / 180.0
-_NOD_DEG = 4.0
+_NOD_DEG = 6.5
 _TILT_DEG = 9.0
 _HURRY = 0.6
 """Share of the way to its goal that a forced clip goes."""
