@@ -40,7 +40,7 @@ def test_a_cut_is_seen(kind: str) -> None:
     elif kind == "larger":
         points[15:] = (points[15:] - 256.0) * 1.4 + 256.0
     else:
-        points[15:, [168, 6, 197, 195, 5, 4, 2, 98, 327]] += np.float32([0.0, 40.0])
+        points[15:, [168, 6, 197, 195, 5, 4, 2, 98, 327]] += np.array([0.0, 40.0], np.float32)
     assert find_shots(points, valid) == [slice(0, 15), slice(15, 40)]
 
 
