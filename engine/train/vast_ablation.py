@@ -44,4 +44,5 @@ class ParallelWeak(nn.Module):
 
     def step(self, heard: Tensor, style: Tensor, noise: Tensor, state: AttentionState) -> Tensor:
         mixed = nn.functional.gelu(self.mix(torch.cat([heard, style], dim=-1)))
-        return torch.as_tensor(self.out(self.layer.step(mixed[:, None], state)) * self.deviation)
+        made = self.out(self.layer.step(mixed[:, None], state))
+        return torch.as_tensor(self.mean + made * self.deviation)

@@ -137,11 +137,12 @@ class StyleTrainer:
 
     def _measure(self) -> None:
         """Means and deviations of the training people, each speaker alike; both sides alike."""
-        parts = []
+        parts, quiet = [], []
         for members in self.speakers.values():
             motion = np.concatenate([c.motion[c.seen] for c in members])
             both = np.concatenate([motion, mirrored(motion)])
             parts.append((both.mean(axis=0), both.var(axis=0)))
+            quiet.append(np.percentile(both, 10, axis=0))
         mean = np.mean([m for m, _ in parts], axis=0)
         spread = np.sqrt(np.mean([v + (m - mean) ** 2 for m, v in parts], axis=0))
         self.mean = torch.from_numpy(mean).float()
@@ -149,7 +150,8 @@ class StyleTrainer:
         units = MOTION.expression
         self.nets.encoder.motion_mean.copy_(self.mean[units])
         self.nets.encoder.motion_deviation.copy_(self.deviation[units])
-        self.nets.weak.mean.copy_(self.mean[WEAK])
+        # A portrait's own rest is added later: what counts is how far talkers are above theirs.
+        self.nets.weak.mean.copy_(self.mean[WEAK] - torch.from_numpy(np.mean(quiet, axis=0)).float()[WEAK])
         self.nets.weak.deviation.copy_(self.deviation[WEAK])
 
     # -- data ----------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ class WeakDecoder(nn.Module):
 
     The paper's LSTM gives one face a voice; drawing from what it believes keeps the variance of
     people, whose brows no voice decides. ``a`` in (0, 1) keeps long streams from drifting away.
+    ``mean`` is what the average talker holds above a face at rest.
     """
 
     mean: Tensor
@@ -186,7 +187,7 @@ class WeakDecoder(nn.Module):
         state.hidden.copy_(hidden)
         state.cell.copy_(cell)
         state.last.copy_((mean + spread.exp() * noise).clamp(-4.0, 4.0))
-        return state.last * self.deviation
+        return self.mean + state.last * self.deviation
 
     def level(self, mean: Tensor, past: Tensor) -> Tensor:
         """Where the face is drawn to [B, T, 9], from what :meth:`believe` said of ``past``."""
