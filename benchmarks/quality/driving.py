@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine.pipeline import Pipeline
 from engine.recipes import RECIPES, build
@@ -38,28 +39,36 @@ def perform(
     audio: NDArray[np.float32],
     seeds: list[int],
     rests: Floats,
-    controls: dict[str, float] | None = None,
+    controls: list[dict[str, float]] | None = None,
 ) -> Floats:
-    """Motions [B, T, 72] of one voice, one row per entry of ``seeds`` and of ``rests`` [B, 72]."""
+    """Motions [B, T, 72] of one voice, one row per entry of ``seeds`` and of ``rests`` [B, 72].
+
+    ``controls`` [B] name the live controls of each row that are not neutral.
+    """
     batch = len(seeds)
-    values = CONTROLS.default(1)
-    for name, value in (controls or {}).items():
-        values[:, CONTROLS.index(name)] = value
+    values = CONTROLS.default(batch)
+    for row, named in enumerate(controls or []):
+        for name, value in named.items():
+            values[row, CONTROLS.index(name)] = value
     cond = Cond(torch.tensor(seeds), torch.from_numpy(rests).float(), (None,) * batch)
     with torch.inference_mode():
         heard = pipeline.encoder.init_state(1, Cond.default(1))
         chunks = [
-            pipeline.encoder.step(AudioChunk(0, torch.from_numpy(audio)[None], values), heard),
+            pipeline.encoder.step(AudioChunk(0, torch.from_numpy(audio)[None]), heard),
             pipeline.encoder.drain(heard),
         ]
         state = pipeline.sampler.init_state(batch, cond)
-        parts = [pipeline.sampler.step(_repeated(chunk, batch), state).data for chunk in chunks]
+        parts = [pipeline.sampler.step(_for_rows(chunk, values), state).data for chunk in chunks]
         parts.append(pipeline.sampler.drain(state).data)
     return np.asarray(torch.cat(parts, dim=1).numpy(), np.float64)
 
 
-def _repeated(chunk: FeatureChunk, batch: int) -> FeatureChunk:
-    return FeatureChunk(chunk.t0, chunk.data.repeat(batch, 1, 1), chunk.controls.repeat(batch, 1, 1))
+def _for_rows(chunk: FeatureChunk, controls: Tensor) -> FeatureChunk:
+    """The features of one voice under each row of ``controls`` [B, K]."""
+    batch, frames = len(controls), chunk.data.shape[1]
+    return FeatureChunk(
+        chunk.t0, chunk.data.repeat(batch, 1, 1), controls[:, None].repeat(1, frames, 1).contiguous()
+    )
 
 
 @dataclass(frozen=True)

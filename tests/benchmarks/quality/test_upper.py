@@ -11,7 +11,7 @@ from engine.types import MOTION
 BLINK = MOTION.columns("eyeBlink")
 
 
-def _lids(frames: int, at: list[int], height: float = 0.8, half: int = 2) -> np.ndarray:  # type: ignore[type-arg]
+def _lids(frames: int, at: list[int], height: float = 0.8, half: int = 2) -> np.ndarray:
     motion = np.zeros((frames, 72))
     for centre in at:
         for k in range(-half, half + 1):
