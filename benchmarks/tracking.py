@@ -1,6 +1,7 @@
 """How well a clip is tracked whose motion is known.
 
     python -m benchmarks.tracking [--photo PICTURE] [--seconds 12] [--results FILE]
+    python -m benchmarks.tracking --tracks TRACKS [--results FILE]
 
 The motion: lips, jaw and cheeks that the shipped speech sampler gives a bundled voice; a full blink every
 2.4 s; raised and lowered brows; slow turns of head and eyes. It is shown in two ways and tracked by
@@ -20,6 +21,13 @@ Both motions are compared relative to their own rest, as :mod:`engine.face.clip`
 * **lips_mm**: mean distance of the lip landmarks of the mean head under both motions, front view, each
   relative to its own median mouth (a portrait's smile is not the tracker's error); likewise ``still``.
 * **closures**: opening of the mouth, inter-ocular distances, at the known closures (known, found), and F1.
+
+With ``--tracks``, real clips that `visavis track` wrote are fitted again from their landmarks in three
+ways: with the person taken from one frame, from several frames without smoothing, and as shipped. There
+is no truth here; what is told is the **residual** (mean landmark distance, % inter-ocular), the mouth's
+**opening** at the real closures (landmarks' own opening beside it), the **blink** units at the peaks of
+the lids' own blink curve, and the **tremble**: deviation of second differences of rotation (degrees), brows
+and jaw.
 
 One JSON line comes last.
 """
@@ -44,10 +52,10 @@ from engine.animators.mesh.animator import MeshAnimator
 from engine.config import asset_path
 from engine.face.attention import LIPS_MESH
 from engine.face.basis import load_basis
-from engine.face.clip import REST_QUANTILE, ClipFit, fit_clip
-from engine.face.fitter import IRIS_DEPTH, IS_RELATIVE, NECK_PIVOT, FaceFit, eye_centres
+from engine.face.clip import REST_QUANTILE, ClipFit, choose_frames, fit_clip
+from engine.face.fitter import IRIS_DEPTH, IS_RELATIVE, NECK_PIVOT, FaceFit, eye_centres, fit_face
 from engine.face.image import load_image
-from engine.face.landmarks import FaceTracker
+from engine.face.landmarks import FaceTracker, mouth_opening
 from engine.face.portrait import analyse_portrait
 from engine.face.video import read_audio
 from engine.train.mouth_geometry import landmarks_of, opening_of
@@ -217,6 +225,59 @@ def measure(photo: Path, seconds: float) -> dict[str, Any]:
     }
 
 
+def real_clips(folder: Path, most: int = 150) -> dict[str, Any]:
+    """One-frame person, several frames, and several frames with smoothing on up to ``most`` frames of every
+    clip in ``folder``, the 480 sentences of GRID's first speaker left out; means over clips."""
+    rows: dict[str, list[dict[str, float]]] = {"one_frame": [], "unsmoothed": [], "shipped": []}
+    for path in sorted(folder.glob("*.npz")):
+        if path.name.startswith("grid_s1__"):
+            continue
+        with np.load(path) as file:
+            points, valid = file["points"][:most], file["valid"][:most]
+            height, width = (int(side) for side in file["size"])
+        if valid.sum() < 25:
+            continue
+        first = points[choose_frames(points, valid)[0]]
+        alone = fit_face(first, (width, height))
+        fits = {
+            "one_frame": fit_clip(points, valid, (width, height), alone, steady=False),
+            "unsmoothed": fit_clip(points, valid, (width, height), steady=False),
+            "shipped": fit_clip(points, valid, (width, height)),
+        }
+        for name, fit in fits.items():
+            rows[name].append(_steadiness(points, valid, fit))
+    return {
+        name: {"clips": len(members)} | {key: _mean([m[key] for m in members]) for key in members[0]}
+        for name, members in rows.items()
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return round(float(np.nanmean(values)), 4)
+
+
+def _steadiness(points: Floats, valid: NDArray[np.bool_], fit: ClipFit) -> dict[str, float]:
+    real = np.where(valid, mouth_opening(points), np.nan).astype(np.float64)
+    made = opening_of(np.nan_to_num(fit.motion)).astype(np.float64)
+    shut = closures(real)
+    lids = np.nan_to_num(fit.blink)
+    peaks = [t for t in range(1, len(lids) - 1) if lids[t] > 0.7 and lids[t - 1] < lids[t] >= lids[t + 1]]
+    blink = fit.motion[:, [MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]].mean(axis=1)
+    bends = np.diff(fit.motion, 2, axis=0)
+    brows = [k for k, name in enumerate(MOTION.names) if name.startswith("brow")]
+    return {
+        "residual_percent": float(np.nanmean(fit.residual)),
+        "opening_r": pearson(made, real),
+        "closure_real": float(real[shut].mean()) if len(shut) else float("nan"),
+        "closure_made": float(made[shut].mean()) if len(shut) else float("nan"),
+        "blink_peak": float(blink[peaks].mean()) if peaks else float("nan"),
+        "blinks": float(len(peaks)),
+        "tremble_deg": float(np.degrees(np.nanstd(bends[:, MOTION.rotation], axis=0).mean())),
+        "tremble_brows": float(np.nanstd(bends[:, brows], axis=0).mean()),
+        "tremble_jaw": float(np.nanstd(bends[:, MOTION.index("jawOpen")])),
+    }
+
+
 def _commit() -> str:
     done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
@@ -230,13 +291,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photo", type=Path, default=asset_path("demo/astronaut.png"))
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--results", type=Path, default=None, help="append the JSON line to this file")
+    parser.add_argument("--tracks", type=Path, default=None, help="measure these real clips instead")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    result = {"benchmark": "tracking", "photo": args.photo.name} | measure(args.photo, args.seconds)
+    if args.tracks is None:
+        measured = measure(args.photo, args.seconds)
+        result = {"benchmark": "tracking", "photo": args.photo.name} | measured
+    else:
+        measured = real_clips(args.tracks)
+        result = {"benchmark": "tracking_real"} | measured
     result |= {"machine": platform.machine(), "commit": _commit()}
-    for way in ("landmarks", "pixels"):
+    for way, rows in measured.items():
         print(way)
-        for key, value in result[way].items():
+        for key, value in rows.items():
             print(f"  {key:18s} {value}")
     line = json.dumps(result)
     if args.results is not None:

@@ -89,13 +89,21 @@ class _Course:
     seen: Flags
 
 
-def fit_clip(points: Float, valid: Flags, size: tuple[int, int]) -> ClipFit:
+def fit_clip(
+    points: Float,
+    valid: Flags,
+    size: tuple[int, int],
+    person: FaceFit | None = None,
+    steady: bool = True,
+) -> ClipFit:
     """Fit one shot of one person.
 
     Args:
         points: float32 [T, 478, 2] px; rows that are not ``valid`` are ignored.
         valid: bool [T].
         size: width and height of the pictures.
+        person: who it is, fitted in pictures of the same size; learned from the clip where it is None.
+        steady: false leaves out steps 3 and 4, to see what they do.
 
     Raises:
         FaceError: no frame is valid, or what is tracked is no face.
@@ -104,11 +112,12 @@ def fit_clip(points: Float, valid: Flags, size: tuple[int, int]) -> ClipFit:
     if not seen.any():
         raise FaceError("no frame of the clip shows a face")
     chosen = choose_frames(points, seen)
-    person = fit_person(points[chosen], size)
-    rough = _solve_all(points, seen, person)
-    steady = _solve_steadied(points, rough, person)
-    lids = np.stack([blinks(eye, seen) for eye in eye_openings(points, steady.rotation)], axis=1)
-    return _assemble(points, steady, person, lids, chosen)
+    person = fit_person(points[chosen], size) if person is None else person
+    course = _solve_all(points, seen, person)
+    if steady:
+        course = _solve_steadied(points, course, person)
+    lids = np.stack([blinks(eye, seen) for eye in eye_openings(points, course.rotation)], axis=1)
+    return _assemble(points, course, person, lids, chosen)
 
 
 def choose_frames(points: Float, seen: Flags, count: int = PERSON_FRAMES) -> NDArray[np.int64]:
