@@ -33,15 +33,73 @@ def _speech(features: tuple[str, ...], space: str) -> VoiceSampler:
     return SpeechSampler(features, space)
 
 
+def _gohd(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.gohd.sampler import GohdSampler
+
+    return GohdSampler(features, space)
+
+
+def _flowvq(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.flowvq.sampler import FlowvqSampler
+
+    return FlowvqSampler(features, space)
+
+
+def _osm(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.osm.sampler import OsmSampler
+
+    return OsmSampler(features, space)
+
+
+def _vast(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.vast.sampler import VastSampler
+
+    return VastSampler(features, space)
+
+
+def _pdfgc(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.pdfgc.sampler import PdfgcSampler
+
+    return PdfgcSampler(features, space)
+
+
+def _idle(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.idle import IdleSampler
+
+    return IdleSampler(features, space)
+
+
+def _mel() -> tuple[Stage[Any, Any, Any], tuple[str, ...]]:
+    from engine.encoders.mel import FEATURES, MelEncoder
+
+    return MelEncoder(), FEATURES
+
+
+def _contrastive() -> tuple[Stage[Any, Any, Any], tuple[str, ...]]:
+    from engine.encoders.contrastive import FEATURES, ContrastiveEncoder
+
+    return ContrastiveEncoder(), FEATURES
+
+
 def _ppg() -> tuple[Stage[Any, Any, Any], tuple[str, ...]]:
     from engine.encoders.ppg import FEATURES, PpgEncoder
 
     return PpgEncoder(), FEATURES
 
 
-_ENCODERS: dict[str, Callable[[], tuple[Stage[Any, Any, Any], tuple[str, ...]]]] = {"ppg": _ppg}
+_ENCODERS: dict[str, Callable[[], tuple[Stage[Any, Any, Any], tuple[str, ...]]]] = {
+    "ppg": _ppg,
+    "mel": _mel,
+    "contrastive": _contrastive,
+}
 
 SYSTEMS: dict[str, _System] = {
+    "gohd": _System("mel", _gohd, "GoHD: two-stage expression, diffusion of the head"),
+    "flowvq": _System("mel", _flowvq, "FlowVQTalker: emotional normalizing flows"),
+    "osm": _System("mel", _osm, "OSM-Net: a space of head motions"),
+    "vast": _System("ppg", _vast, "VAST: the style of a video prompt"),
+    "pdfgc": _System("contrastive", _pdfgc, "PD-FGC: every factor from its own source"),
+    "idle": _System("ppg", _idle, "listening and thinking; never speaks"),
     "speech": _System("ppg", _speech, "a small recurrent network for the lips, models of human behaviour"),
 }
 """Samplers by name; each is a recipe of its own and a part of mixed ones."""
