@@ -179,6 +179,7 @@ class Drivers:
 
     def __init__(self, sources: Mapping[str, MotionSource] | None = None) -> None:
         self._sources: dict[str, MotionSource] = {}
+        self._begun: dict[int, int] = {}
         for factor, source in (sources or {}).items():
             self.set(factor, source)
 
@@ -205,7 +206,10 @@ class Drivers:
         former = self._sources.pop(factor, None)
         if source is not None:
             self._sources[factor] = source
-        return None if former is None or former in self._sources.values() else former
+        if former is None or any(former is other for other in self._sources.values()):
+            return None
+        self._begun.pop(id(former), None)
+        return former
 
     def followed(self, controls: tuple[float, ...], share: float = 1.0) -> tuple[float, ...]:
         """``controls`` with ``follow.*`` at ``share`` for every factor that has a driver."""
@@ -215,10 +219,13 @@ class Drivers:
         return tuple(row)
 
     def apply(self, controls: tuple[float, ...], frame: int) -> tuple[float, ...]:
-        """``controls`` with the ``driver.*`` columns of ``frame`` filled in; each source is asked once."""
+        """``controls`` with the ``driver.*`` columns of ``frame`` filled in.
+
+        Each source is asked once, its frames counted from the first one it is asked for.
+        """
         if not self._sources:
             return controls
-        rows = {id(s): s.row(frame) for s in _distinct(self._sources.values())}
+        rows = {id(s): s.row(frame - self._begun.setdefault(id(s), frame)) for s in self._distinct()}
         motion = np.array(controls[CONTROLS.driver], np.float32)
         sources = dict(self._sources)
         if "expression" in sources:
@@ -233,13 +240,13 @@ class Drivers:
 
     def close(self) -> None:
         """Close every source."""
-        for source in _distinct(self._sources.values()):
+        for source in self._distinct():
             source.close()
         self._sources.clear()
+        self._begun.clear()
 
-
-def _distinct(sources: Iterable[MotionSource]) -> list[MotionSource]:
-    return list({id(source): source for source in sources}.values())
+    def _distinct(self) -> list[MotionSource]:
+        return list({id(source): source for source in self._sources.values()}.values())
 
 
 def parse_drives(values: Iterable[str]) -> dict[str, Path]:

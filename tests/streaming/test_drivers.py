@@ -125,6 +125,13 @@ def test_each_factor_comes_from_its_own_source() -> None:
     assert drivers.names == {"pose": "head", "eyes": "head", "expression": "face"}
 
 
+def test_a_clip_that_joins_late_starts_at_its_beginning() -> None:
+    clip = ClipDriver(wander(60))
+    drivers = Drivers({"pose": clip})
+    motion = [np.array(drivers.apply(CONTROLS.neutral, n))[DRIVER] for n in (5000, 5001)]
+    np.testing.assert_allclose(np.array(motion)[:, POSE], clip.motion[:2, POSE], atol=1e-6)
+
+
 def test_lips_have_the_word_about_lips() -> None:
     drivers = Drivers({"expression": Counting("a", 0.4), "lips": Counting("b", 0.6)})
     motion = np.array(drivers.apply(CONTROLS.neutral, 0))[DRIVER]
