@@ -40,7 +40,7 @@ def test_each_emotion_shows_its_action_units(emotion: str, units: list[str]) -> 
 
 def test_no_two_emotions_look_alike() -> None:
     shown = np.clip(STYLES, 0.0, 1.0)
-    angles = np.corrcoef(shown)[~np.eye(len(EMOTIONS), dtype=bool)]
+    angles = np.asarray(np.corrcoef(shown))[~np.eye(len(EMOTIONS), dtype=bool)]
     assert angles.max() < 0.8
 
 
