@@ -91,7 +91,7 @@ def build(material: Material, steps: int, ablate: str = "") -> tuple[GohdNetwork
     recipe = PoseRecipe(steps=max(8, int(1200 * share)))
     scores["pose"] = train_pose(net.pose, material.people, material.dev, FEATURES, recipe)
     sober = [p for p in material.people if "+" not in p.name]
-    restore_spread(net.pose, [*sober, *material.dev], FEATURES)
+    scores["head"] = restore_spread(net.pose, [*sober[::2], *material.dev], FEATURES)
     return net, scores
 
 

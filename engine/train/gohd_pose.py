@@ -24,6 +24,7 @@ __all__ = ["PROSODY", "PoseRecipe", "PoseSet", "pose_of", "restore_spread", "tra
 
 Floats = NDArray[np.float32]
 
+_TEMPERATURES = (1.0, 1.15, 1.3, 1.45)
 PROSODY = ("level", "loudness", "snr", "tilt", "voicing", "pitch", "vad", "voice")
 
 
@@ -188,17 +189,32 @@ def pose_of(
     return np.concatenate([net.step(heard[t % len(heard)][None], seeds, t, state) for t in range(count)])
 
 
-def restore_spread(net: PoseGenerator, people: list[Person], names: tuple[str, ...]) -> Floats:
-    """Set ``net.gain`` so that generated heads move as far as real ones over eight seconds: ratio of the
-    median deviations in windows of 200 frames, people of ``people`` who talk freely."""
-    made: list[NDArray[np.floating]] = []
-    real: list[NDArray[np.floating]] = []
-    for k, person in enumerate(p for p in people if not p.reader):
-        pose = pose_of(net, torch.from_numpy(person.features), names, seed=k)
-        for values, into in ((pose, made), (person.pose, real)):
-            cuts = range(0, max(1, len(values) - 199), 200)
-            into.extend(values[c : c + 200].std(axis=0) for c in cuts)
-    ratio = np.median(real, axis=0) / np.maximum(np.median(made, axis=0), 1e-6)
-    gain = np.clip(ratio, 0.5, 2.5).astype(np.float32)
-    net.gain.mul_(torch.from_numpy(gain))
-    return np.asarray(gain)
+def restore_spread(
+    net: PoseGenerator, people: list[Person], names: tuple[str, ...], frames: int = 500
+) -> dict[str, list[float]]:
+    """Choose temperature and gain so that generated heads are as quick and go as far as real ones.
+
+    Rotations of those of ``people`` who talk freely, at most ``frames`` of each: mean speed first, then
+    the median deviation over eight seconds, each value of the pose on its own.
+    """
+    talkers = [p for p in people if not p.reader]
+    real = _amounts([p.pose[:frames].astype(np.float64) for p in talkers])
+    best, made = np.inf, real
+    for temperature in _TEMPERATURES:
+        net.temperature.fill_(temperature)
+        voices = (torch.from_numpy(p.features[:frames]) for p in talkers)
+        found = _amounts([pose_of(net, x, names, seed=k) for k, x in enumerate(voices)])
+        off = float(np.abs(np.log(found / real))[:, :3].mean())
+        if off < best:
+            best, made, chosen = off, found, temperature
+    net.temperature.fill_(chosen)
+    gain = np.clip(real[0] / made[0], 0.7, 1.5)
+    net.gain.copy_(torch.from_numpy(gain.astype(np.float32)))
+    return {"temperature": [chosen], "gain": [round(float(g), 2) for g in gain]}
+
+
+def _amounts(poses: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Median deviation in windows of eight seconds, and mean speed a frame: [2, 6]."""
+    spread = [p[c : c + 200].std(axis=0) for p in poses for c in range(0, max(1, len(p) - 199), 200)]
+    speed = np.mean([np.abs(np.diff(p, axis=0)).mean(axis=0) for p in poses], axis=0)
+    return np.stack([np.median(spread, axis=0), speed])

@@ -146,13 +146,15 @@ class PoseGenerator(nn.Module):
     """The two networks and the numbers that bring their poses back to real units.
 
     ``deviation`` [6] of training poses (rad, inter-ocular distances); ``gain`` [6] restores the spread of
-    real heads, which few-step sampling narrows; ``limit`` [6] bounds what leaves; ``pull`` is the share
+    real heads and ``temperature`` the deviation of the noise that enters, which restores their speed (few
+    steps narrow both); ``limit`` [6] bounds what leaves; ``pull`` is the share
     of the way to rest each block is drawn, against drift over minutes.
     """
 
     window: Tensor
     deviation: Tensor
     gain: Tensor
+    temperature: Tensor
     limit: Tensor
     pull: Tensor
     audio_mean: Tensor
@@ -166,6 +168,7 @@ class PoseGenerator(nn.Module):
         self.register_buffer("window", window_levels(), persistent=False)
         self.register_buffer("deviation", torch.ones(6))
         self.register_buffer("gain", torch.ones(6))
+        self.register_buffer("temperature", torch.ones(1))
         self.register_buffer("limit", torch.tensor([0.26, 0.26, 0.26, 0.3, 0.2, 0.3]))
         self.register_buffer("pull", torch.zeros(1))
         self.register_buffer("audio_mean", torch.zeros(pose_audio_size()))
@@ -221,7 +224,7 @@ class PoseGenerator(nn.Module):
         state.begun.fill_(1.0)
 
     def _noise(self, seed: Seeds, frame: int) -> Tensor:
-        return torch.from_numpy(normals(seed, _STREAM, frame, 6).T.astype(np.float32))
+        return self.temperature * torch.from_numpy(normals(seed, _STREAM, frame, 6).T.astype(np.float32))
 
     def _inputs(self, state: PoseState, known: int) -> tuple[Tensor, Tensor, Tensor]:
         """The window, ``known`` of whose future frames have been heard."""
