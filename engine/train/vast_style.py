@@ -50,10 +50,10 @@ class StyleRecipe:
     prompt: int = 75
     rate: float = 2e-3
     decay: float = 0.01
-    w_divergence: float = 0.01
+    w_divergence: float = 0.02
     free_bits: float = 0.05
     w_weak: float = 0.3
-    past_noise: float = 0.15
+    past_noise: float = 0.05
     under: float = 3.0
     smooth_frames: float = 0.8
     changed: float = 0.6
@@ -129,11 +129,8 @@ class StyleTrainer:
         for clip in clips:
             self.speakers[clip.speaker].append(clip)
         self._measure()
-        size = len(SPOKEN)
-        # How the tracker's units answer to the decoder's channels; only training needs it.
-        self.scale = nn.Parameter(torch.ones(size))
-        self.offset = nn.Parameter(torch.zeros(size))
         self.channels = [LIP_CHANNELS.index(name) for name in SPOKEN]
+        self.slope, self.ratio, self.offset = self._tracked()
 
     def _measure(self) -> None:
         """Means and deviations of the training people, each speaker alike; both sides alike."""
@@ -154,21 +151,50 @@ class StyleTrainer:
         self.nets.weak.mean.copy_(self.mean[WEAK] - torch.from_numpy(np.mean(quiet, axis=0)).float()[WEAK])
         self.nets.weak.deviation.copy_(self.deviation[WEAK])
 
+    def _tracked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """How the tracker's units answer to the neutral lips' channels, each [9], standardised.
+
+        ``slope`` and ``offset`` by least squares, ``ratio`` of the deviations: with them the average
+        style is the neutral one, and only what tells styles apart is left to learn.
+        """
+        made, real = [], []
+        self.nets.eval()
+        with torch.no_grad():
+            for _ in range(8):
+                batch = self.batch(changed=0.0)
+                lips = self.nets.strong.channels(self.nets.strong.carried(batch.x))
+                made.append(lips[..., self.channels][batch.seen])
+                real.append(self._spoken(batch)[batch.seen])
+        x, y = torch.cat(made), torch.cat(real)
+        dx, dy = x - x.mean(0), y - y.mean(0)
+        slope = ((dx * dy).mean(0) / dx.square().mean(0).clamp(min=1e-6)).clamp(min=0.5)
+        ratio = dy.std(0) / dx.std(0).clamp(min=1e-3)
+        self._neutral_level = ratio * x.mean(0) - y.mean(0)
+        return slope, ratio, y.mean(0) - slope * x.mean(0)
+
+    def _spoken(self, batch: StyleBatch) -> Tensor:
+        """The tracked lips as the channels of :data:`SPOKEN` [B, T, 9], standardised, sides averaged."""
+        normal = (batch.motion - self.mean) / self.deviation
+        columns = [list(LIP_COLUMNS[k]) for k in self.channels]
+        return torch.stack([normal[..., c].mean(-1) for c in columns], dim=-1)
+
     # -- data ----------------------------------------------------------------------------------
 
-    def batch(self) -> StyleBatch:
-        """Random stretches; a speaker's chance is the square root of its frames."""
+    def batch(self, changed: float | None = None) -> StyleBatch:
+        """Random stretches; a speaker's chance is the square root of its frames. ``changed``: the share
+        that is changed in expression, the recipe's by default."""
+        changed = self.recipe.changed if changed is None else changed
         names = list(self.speakers)
         weights = np.sqrt([sum(len(c.motion) for c in self.speakers[n]) for n in names])
         rows = []
         for name in self.noise.choice(names, self.recipe.batch, p=weights / weights.sum()):
             members = self.speakers[str(name)]
-            rows.append(self._row(members[self.noise.integers(len(members))]))
+            rows.append(self._row(members[self.noise.integers(len(members))], changed))
         return StyleBatch(*(torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)))
 
-    def _row(self, clip: Stretch) -> tuple[NDArray[np.generic], ...]:
+    def _row(self, clip: Stretch, changed: float) -> tuple[NDArray[np.generic], ...]:
         motion = mirrored(clip.motion) if self.noise.random() < 0.5 else clip.motion
-        if self.noise.random() < self.recipe.changed:
+        if self.noise.random() < changed:
             motion = self._changed(motion)
         frames = len(motion)
 
@@ -195,8 +221,8 @@ class StyleTrainer:
         for columns, low, high in ((lips, 0.6, 1.7), (UPPER, 0.5, 1.8)):
             factor = np.exp(self.noise.uniform(np.log(low), np.log(high)))
             out[:, columns] = middle[columns] + factor * (motion[:, columns] - middle[columns])
-        for k in self.noise.choice(len(_CHANGES), int(self.noise.integers(0, 4)), replace=False):
-            out[:, _CHANGES[k]] += self.noise.uniform(-0.1, 0.5)
+        for k in self.noise.choice(len(_CHANGES), int(self.noise.integers(0, 3)), replace=False):
+            out[:, _CHANGES[k]] += self.noise.uniform(-0.1, 0.4)
         out[:, MOTION.expression] = np.clip(out[:, MOTION.expression], 0.0, 1.2)
         return out
 
@@ -232,10 +258,7 @@ class StyleTrainer:
         normal = (batch.motion - self.mean) / self.deviation
         unit = self.deviation
         made = self.nets.strong.channels(carried)[..., self.channels]
-        columns = [list(LIP_COLUMNS[k]) for k in self.channels]
-        real = torch.stack([normal[..., c].mean(-1) for c in columns], dim=-1)
-        spread = torch.stack([unit[c].mean() for c in columns])
-        lips = asymmetric((made * self.scale + self.offset) / spread, real, under)[seen].mean()
+        lips = self._lips_loss(made, self._spoken(batch), seen)
         lasting = mood / unit[MOOD]
         weight = seen.float()[..., None] / seen.sum(1).clamp(min=1)[:, None, None]
         held = (normal[..., MOOD] * weight).sum(1)
@@ -243,6 +266,27 @@ class StyleTrainer:
         under_cheeks = [MOOD.index(column) for column in CHEEKS]
         cheeks = self.nets.cheeks(carried) / unit[CHEEKS] + lasting[:, None, under_cheeks]
         return lips + moods + 0.5 * asymmetric(cheeks, normal[..., CHEEKS], under)[seen].mean()
+
+    def _lips_loss(self, made: Tensor, real: Tensor, seen: Tensor) -> Tensor:
+        """Frame by frame, and how far and about what level each channel moves in this style.
+
+        Frames alone would have every style move less: a tracker's noise cannot be predicted.
+        """
+        frames = asymmetric(made * self.slope + self.offset, real, self.recipe.under)[seen].mean()
+        weight = seen.float()[..., None] / seen.sum(1).clamp(min=1)[:, None, None]
+
+        def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+            level = (values * weight).sum(1)
+            spread = ((values - level[:, None]).square() * weight).sum(1).clamp(min=1e-6).sqrt()
+            return level, torch.log(spread + 0.2)
+
+        (level, spread), (real_level, real_spread) = moments(made * self.ratio), moments(real)
+        level = level - self._neutral_level
+        return (
+            0.2 * frames
+            + (spread - real_spread).square().mean()
+            + 0.5 * (level - real_level).square().clamp(max=4.0).mean()
+        )
 
     def _weak_loss(self, heard: Tensor, style: Tensor, batch: StyleBatch) -> Tensor:
         """Negative log-likelihood of each frame given the ones before (eq. 3)."""
@@ -265,9 +309,7 @@ class StyleTrainer:
             part.requires_grad_(False)
         nets.strong.style.weight.requires_grad_(True)
         learned = [p for p in nets.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(
-            [*learned, self.scale, self.offset], recipe.rate, weight_decay=recipe.decay
-        )
+        optimiser = torch.optim.AdamW(learned, recipe.rate, weight_decay=recipe.decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps, pct_start=0.1)
         average = [p.detach().clone() for p in learned]
         shown: dict[str, float] = {}

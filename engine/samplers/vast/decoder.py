@@ -154,7 +154,7 @@ class WeakDecoder(nn.Module):
         self.register_buffer("deviation", torch.ones(size))
         self.hear = nn.Linear(config.features, config.heard)
         self.memory = nn.LSTM(size + config.heard + config.style, config.hidden, batch_first=True)
-        self.keep = nn.Parameter(torch.full((size,), 2.5))
+        self.keep = nn.Parameter(torch.full((size,), 1.5))
         self.offset = nn.Linear(config.hidden + config.style, size)
         self.spread = nn.Linear(config.hidden + config.style, size)
         nn.init.constant_(self.spread.bias, -1.5)

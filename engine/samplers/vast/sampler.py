@@ -19,7 +19,7 @@ from engine.types import MOTION, Cond
 __all__ = ["VastNetworks", "VastSampler"]
 
 _STYLE_STREAM, _FACE_STREAM = 700, 740
-_VARIETY = 0.5
+_VARIETY = 0.3
 """How far a seed's own style lies from the middle of all styles, in deviations of the prior."""
 _LIVELY = 0.8
 """Deviation of the noise the upper face is drawn with: 1 would also draw the tracker's jitter."""
