@@ -3,7 +3,8 @@
 The shared losses of lips, and GoHD's own (eq. 18): L1 to the expert's channels (the shipped phonetic
 lips network takes the place of the lip-synchronisation expert the paper distils), L1 on the upper face
 decoded from the eye feature, landmark fidelity around lips and jaw, and the "shut-up" loss on the
-inner lips. The lip-reading loss needs rendered mouths and is left out.
+inner lips. The lip-reading loss needs rendered mouths; in its place Φ_a must also tell the expert's
+phone posteriors, through a layer that is thrown away, so that it hears sounds and not speakers.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from engine.encoders.ppg import FEATURES as EXPERT_FEATURES
 from engine.samplers.factors import UPPER
 from engine.samplers.gohd.lips import EYE_FEATURES, LipStage, LipStageConfig, spectral_columns
 from engine.samplers.lips import load_lip_net
@@ -32,6 +34,8 @@ __all__ = ["LipWeights", "StageOneTrainer", "new_lip_stage", "read_lip_data", "s
 
 Floats = NDArray[np.float32]
 
+_PHONES = [k for k, name in enumerate(EXPERT_FEATURES) if name.startswith("phone")]
+_SETS = 3  # of posteriors: both halves of the frame and the first of the next
 _SHUT = 0.015
 """An opening below this (inter-ocular distances) is a closed mouth."""
 
@@ -44,6 +48,7 @@ class LipWeights:
     landmarks: float = 1.0
     shut: float = 1.0
     upper: float = 1.0
+    phones: float = 0.5
     eye_dropout: float = 0.5
 
 
@@ -55,7 +60,8 @@ def scale_of_corpus(corpus: Corpus) -> Floats:
 
 def read_lip_data(corpus: Corpus, features: Features, expert: Features | None, scale: Floats) -> LipData:
     """Every take with what stage 1 is taught behind its features: [features | eyes 21 | upper 13 |
-    expert 15], NaN where unknown. ``expert`` are the phonetic features; None for no distillation.
+    expert's channels 15 | expert's posteriors 129], NaN where unknown. ``expert`` are the phonetic
+    features; None for no distillation.
 
     Dev takes carry eyes at rest: what another part must first make up is not given.
     """
@@ -66,16 +72,19 @@ def read_lip_data(corpus: Corpus, features: Features, expert: Features | None, s
         take = corpus.take(entry)
         heard = features(take)
         frames = min(len(heard), take.frames)
-        more = np.full((frames, EYE_FEATURES + len(UPPER) + len(LIP_CHANNELS)), np.nan, np.float32)
+        width = EYE_FEATURES + len(UPPER) + len(LIP_CHANNELS) + len(_PHONES)
+        more = np.full((frames, width), np.nan, np.float32)
         more[:, :EYE_FEATURES] = 0.0
         if entry.split == "train":
             for person in people_of(corpus, features, [entry], scale):
                 more[:, :EYE_FEATURES] = warped(person.eyes, 1.0, frames, late)
                 more[:, EYE_FEATURES : EYE_FEATURES + len(UPPER)] = warped(person.upper, 1.0, frames, late)
             if expert is not None:
+                known = expert(take)[:frames]
                 with torch.no_grad():
-                    made, _ = net(torch.from_numpy(expert(take)[None, :frames]), net.init_hidden(1))
-                more[: made.shape[1], -len(LIP_CHANNELS) :] = made[0].numpy()
+                    made, _ = net(torch.from_numpy(known[None]), net.init_hidden(1))
+                at = EYE_FEATURES + len(UPPER)
+                more[: len(known), at:] = np.concatenate([made[0].numpy(), known[:, _PHONES]], axis=1)
         targets = (warped(v, 1.0, frames, late) for v in (take.lips, take.opening, take.width))
         return Sequence(entry.speaker, np.concatenate([heard[:frames], more], axis=1), *targets)
 
@@ -117,6 +126,8 @@ class StageOneTrainer(LipTrainer):
         super().__init__(net, data, recipe, self._own_losses)
         self.weights = weights or LipWeights()
         self.stage = net
+        if isinstance(net, LipStage) and self.weights.distil:
+            net.add_module("phones", nn.Linear(net.audio.size, len(_PHONES)))
         self.count = len(names)
         self.halves = [
             [k for k, name in enumerate(names) if name.startswith(prefix)]
@@ -143,9 +154,17 @@ class StageOneTrainer(LipTrainer):
 
     def _own_losses(self, channels: Tensor, batch: Batch) -> Tensor:
         own, at = self.weights, self.count + EYE_FEATURES
-        upper, expert = batch.x[..., at : at + len(UPPER)], batch.x[..., at + len(UPPER) :]
+        sizes = [len(UPPER), len(LIP_CHANNELS), len(_PHONES)]
+        upper, expert, phones = torch.split(batch.x[..., at : at + sum(sizes)], sizes, dim=-1)
         total = torch.zeros(())
         taught = torch.isfinite(expert).all(-1)
+        if isinstance(self.stage, LipStage) and own.distil and taught.any():
+            head = self.stage.get_submodule("phones")
+            told = head(self.stage.audio(self.stage.normal(batch.x)))[taught].reshape(
+                -1, _SETS, len(_PHONES) // _SETS
+            )
+            sure = phones[taught].reshape(-1, _SETS, len(_PHONES) // _SETS)
+            total = total - own.phones * (sure * torch.log_softmax(told, -1)).sum(-1).mean()
         if own.distil and taught.any():
             apart = (channels[taught] - expert[taught]) * self.prior_weight
             total = total + own.distil * apart.abs().sum(-1).mean()
@@ -166,5 +185,7 @@ class StageOneTrainer(LipTrainer):
     def best_of(self) -> dict[str, float]:
         """:meth:`run`, the stage left ready for windows without eyes."""
         scores = self.run()
+        if hasattr(self.stage, "phones"):
+            del self.stage.phones
         self.stage.eval()
         return copy.copy(scores)

@@ -166,7 +166,7 @@ def _lip_data() -> LipData:
         opening = 0.06 + 0.05 * person.features[:, FEATURES.index("loudness")]
         lips = np.zeros((120, len(LIP_CHANNELS)), np.float32)
         lips[:, 0] = opening * 3
-        more = np.full((120, 21 + 13 + 15), np.nan, np.float32)
+        more = np.full((120, 21 + 13 + 15 + 129), np.nan, np.float32)
         more[:, :21], more[:, 21:34] = person.eyes, person.upper
         features = np.concatenate([person.features, more], axis=1)
         return Sequence("anna", features, lips, opening, np.full(120, np.nan, np.float32))
