@@ -94,7 +94,7 @@ def calibrate_head(net: PoseFlow, people: list[Head]) -> dict[str, list[float]]:
     speed); returns deviation and speed of both, degrees (per frame)."""
     real = np.array([_head_numbers(h.pose) for h in people]).mean(axis=0)
     best, chosen = math.inf, 1.0
-    for temperature in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15):
+    for temperature in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3):
         net.temperature.fill_(temperature)
         made = np.array([_head_numbers(p) for p in _dream(net, people)]).mean(axis=0)
         error = float(

@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 
 READERS = ("grid", "elospheres")
 """Speakers who read sentences and hold their heads still."""
-_POSE_SMOOTHING = 1.3
+_POSE_SMOOTHING = 0.8
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _face(take: Take, heard: Floats, lips: LipNet) -> list[Face]:
 
 
 def heads(corpora: list[tuple[Corpus, Features]], split: str) -> list[Head]:
-    """Free talkers of ``split`` and their mirror images, poses smoothed over about two frames."""
+    """Free talkers of ``split`` and their mirror images, poses lightly smoothed."""
     found = []
     for corpus, features in corpora:
         for entry in corpus.select(split, "real"):
