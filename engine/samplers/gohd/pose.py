@@ -20,6 +20,7 @@ from torch.nn import functional
 from engine.layers.conformer import Conformer
 from engine.layers.diffusion import Levels, guided
 from engine.samplers.noise import Floats, Seeds, normals
+from engine.samplers.rows import spring
 
 __all__ = [
     "AHEAD",
@@ -43,6 +44,7 @@ PAST = 40
 """Delivered poses the window remembers (1.6 s)."""
 GUIDANCE = 0.4
 _STREAM = 3_000
+_SPRING, _DT = 50.0, 0.04
 _BANDS = 8
 
 
@@ -130,7 +132,7 @@ class PoseState:
     ``past`` [B, PAST, 6] delivered poses relative to rest; ``future`` [B, AHEAD, 6] noisy ones relative
     to the last of ``past``; ``audio`` [B, PAST + 1, A]; ``due`` [B, 6] the clean frame that waits;
     ``guess`` [B, AHEAD, 6] of the network that knows rest, valid where ``guessed`` [B] is 1;
-    ``begun`` [B] is 0 before the first frame.
+    ``begun`` [B] is 0 before the first frame; ``shown`` and ``speed`` [B, 6] follow in real units.
     """
 
     past: Tensor
@@ -140,6 +142,8 @@ class PoseState:
     guess: Tensor
     guessed: Tensor
     begun: Tensor
+    shown: Floats
+    speed: Floats
 
 
 class PoseGenerator(nn.Module):
@@ -186,6 +190,8 @@ class PoseGenerator(nn.Module):
             guess=zero(AHEAD, 6),
             guessed=zero(),
             begun=zero(),
+            shown=np.zeros((batch, 6)),
+            speed=np.zeros((batch, 6)),
         )
 
     def step(self, heard: Tensor, seed: Seeds, frame: int, state: PoseState) -> Floats:
@@ -198,13 +204,13 @@ class PoseGenerator(nn.Module):
             self._begin(seed, frame + 1, state)
             state.guess.copy_(self.knowing(*self._inputs(state, known=0)))
             state.guessed.fill_(1.0)
-            return self._real(pose)
+            return self._real(pose, state)
         self._begin(seed, frame, state)
         free = self.free(*self._inputs(state, known=1))
         velocity = guided(
             free=free, conditional=state.guess, strength=GUIDANCE * state.guessed[:, None, None]
         )
-        return self._real(self._advance(velocity, seed, frame, state))
+        return self._real(self._advance(velocity, seed, frame, state), state)
 
     def _hear(self, heard: Tensor, state: PoseState) -> None:
         normal = ((heard - self.audio_mean) / self.audio_deviation).clamp(-4.0, 4.0)
@@ -247,6 +253,9 @@ class PoseGenerator(nn.Module):
         state.due.copy_(clean[:, 1])
         return clean[:, 0]
 
-    def _real(self, pose: Tensor) -> Floats:
+    def _real(self, pose: Tensor, state: PoseState) -> Floats:
+        """In real units, bounded, and through a spring 40 ms late that takes off the grain of few steps."""
         real = pose * self.deviation * self.gain
-        return np.asarray((self.limit * torch.tanh(real / self.limit)).double().numpy())
+        bounded = (self.limit * torch.tanh(real / self.limit)).double().numpy()
+        spring(state.shown, state.speed, bounded, _SPRING, _DT)
+        return state.shown.copy()
