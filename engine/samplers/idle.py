@@ -31,7 +31,7 @@ from engine.samplers.gaze import Gaze, GazeState
 from engine.samplers.head import HeadState
 from engine.samplers.noise import Floats, Seeds, normals, smooths, uniforms
 from engine.samplers.rows import Bools, spring
-from engine.samplers.voice import Moment, Sampled, VoiceSampler, VoiceState
+from engine.samplers.voice import Float32s, Moment, Sampled, VoiceSampler, VoiceState
 from engine.types import EXPRESSION_NAMES, MOTION, Cond
 from engine.weights import load_weights
 
@@ -169,7 +169,9 @@ class IdleSampler(VoiceSampler):
         if speaker is not None and speaker.features != features:
             raise ConfigError(f"{speaker.spec.name} reads other features than the idle sampler around it")
         self.speaker = speaker
-        self.emotional = speaker is not None and speaker.emotional
+        if speaker is not None:
+            self.emotional, self.styled, self.acting = speaker.emotional, speaker.styled, speaker.acting
+            self.takes_up = speaker.takes_up
         self.model = model if model is not None else load_idle()
         self.idle_gaze = IdleGaze(self.model, self.dt)
 
@@ -200,6 +202,12 @@ class IdleSampler(VoiceSampler):
             return idle
         said = self.speaker.sample(window, moment, networks.speaker)
         return self._between(said, idle, moment, networks.shared)
+
+    def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
+        """The speaker's; idling has no style of its own."""
+        if self.speaker is None:
+            return super().style_code(motion, features)
+        return self.speaker.style_code(motion, features)
 
     def _speak(self, said: Sampled, cues: Cues, control: Controls, state: VoiceState) -> Floats:
         # A listener's mouth is its own, whoever speaks.

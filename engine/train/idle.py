@@ -80,7 +80,8 @@ def fit(speakers: dict[str, Pauses]) -> tuple[dict[str, Tensor], dict[str, objec
     each = [_speaker(p) for p in speakers.values()]
     takes = [take for p in speakers.values() for take in p.all]
     mean = {key: np.mean([one[key] for one in each], axis=0) for key in each[0]}
-    inertia = np.clip(mean["inertia"], 0.6, 0.9)
+    # The tracker's smoothing lends jitter to the next frame, which lowers the ratio: not below 0.7.
+    inertia = np.clip(mean["inertia"], 0.7, 0.9)
     gain = _twice_smoothed(inertia)
     together = mean["together"] + 1e-6 * np.eye(6)
     kick = (mean["speed"] / gain)[:, None] * np.linalg.cholesky(together)
@@ -112,7 +113,7 @@ def _speaker(pauses: Pauses) -> dict[str, Floats]:
     joined = np.concatenate(steps)
     # The tracker's jitter is white: products one frame apart are free of it.
     next_to = [np.concatenate([s[k:] * s[:-k] for s in steps if len(s) > k]).mean(axis=0) for k in (1, 2)]
-    inertia = np.clip(next_to[1] / np.maximum(next_to[0], 1e-12), 0.0, 0.95)
+    inertia = _inertia_of(next_to[1] / np.maximum(next_to[0], 1e-12))
     slow = np.concatenate([p[4:] - p[:-4] for p in pose]) / 4.0
     gaze = np.concatenate([np.diff(m[:, MOTION.gaze], axis=0) for m in pauses.silent])
     jumps = np.linalg.norm(gaze, axis=1) > _SACCADE
@@ -133,6 +134,15 @@ def _speaker(pauses: Pauses) -> dict[str, Floats]:
         "mouth_spread": mouth,
         "blinks_hz": np.array(blinks / seconds),
     }
+
+
+def _inertia_of(ratio: Floats) -> Floats:
+    """The a of a twice smoothed process whose products two frames apart are ``ratio`` times those of one.
+
+    Its correlations are rho_1 = 2 a / (1 + a^2), rho_2 = 2 a rho_1 - a^2: rho_2 / rho_1 = a (3 - a^2) / 2.
+    """
+    grid = np.linspace(0.0, 0.99, 100)
+    return np.asarray(np.interp(ratio, grid * (3.0 - grid**2) / 2.0, grid))
 
 
 def _pull(takes: list[Floats], apart: int = 10) -> Floats:

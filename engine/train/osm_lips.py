@@ -33,7 +33,8 @@ _MOVED = 0.02
 
 
 def landmark_matrix() -> tuple[Tensor, Tensor]:
-    """Landmarks per channel [15, 3 N] in inter-ocular distances, and weights [3 N] that sum to 1.
+    """Landmarks per channel [15, 3 N] in inter-ocular distances, and weights [3 N], each landmark's
+    three times; those of the landmarks sum to 1.
 
     The landmarks are those that some channel moves by more than 2 % of an inter-ocular distance.
     """

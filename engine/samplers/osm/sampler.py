@@ -186,6 +186,8 @@ class OsmSampler(VoiceSampler):
         ConfigError: a needed column is missing.
     """
 
+    acting = True
+
     def __init__(self, features: tuple[str, ...], space: str, weights: str | Path = "osm",
                  centre: bool = False) -> None:  # fmt: skip
         super().__init__("osm_sampler", features, space)
