@@ -148,7 +148,8 @@ class StyleTrainer:
         self.nets.encoder.motion_mean.copy_(self.mean[units])
         self.nets.encoder.motion_deviation.copy_(self.deviation[units])
         # A portrait's own rest is added later: what counts is how far talkers are above theirs.
-        self.nets.weak.mean.copy_(self.mean[WEAK] - torch.from_numpy(np.mean(quiet, axis=0)).float()[WEAK])
+        self.held = (self.mean - torch.from_numpy(np.mean(quiet, axis=0)).float())[WEAK]
+        self.nets.weak.mean.copy_(self.held)
         self.nets.weak.deviation.copy_(self.deviation[WEAK])
 
     def _tracked(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -332,4 +333,25 @@ class StyleTrainer:
             for slow, fast in zip(average, learned, strict=True):
                 fast.copy_(slow)
         nets.eval()
+        self._settle()
         return shown
+
+    def _settle(self) -> None:
+        """Set how far above rest the weak decoder's average is: units stop at 0, which lifts what is
+        drawn; shown that way, its mean is to be the training people's."""
+        weak, generator = self.nets.weak, torch.Generator().manual_seed(self.recipe.seed)
+        drawn = []
+        with torch.no_grad():
+            batch = self.batch(changed=0.0)
+            heard = self.nets.strong.heard(batch.x)
+            state, style = weak.init_state(len(heard)), torch.zeros(len(heard), self.nets.config.style.size)
+            for t in range(heard.shape[1]):
+                noise = torch.randn(len(heard), len(WEAK), generator=generator)
+                drawn.append(weak.step(heard[:, t], style, noise, state) - weak.mean)
+            values, target = torch.cat(drawn), self.held
+            low, high = target - 1.0, target.clone()
+            for _ in range(30):
+                middle = 0.5 * (low + high)
+                above = (values + middle).clamp(min=0.0).mean(0) > target
+                low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+            weak.mean.copy_(0.5 * (low + high))

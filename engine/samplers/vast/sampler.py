@@ -28,7 +28,8 @@ _MOST_MOOD = 0.6
 
 @dataclass
 class VastNetworks:
-    """``style`` [B, S] of the frame before, ``begun`` [B] 0 before the first; the decoders' memories."""
+    """``style`` [B, 2 S] of the frame before, the face's and the lips'; ``begun`` [B] 0 before the
+    first; the decoders' memories."""
 
     style: Tensor
     begun: Tensor
@@ -41,7 +42,8 @@ class VastSampler(VoiceSampler):
 
     The style is the live control ``style.*`` (:func:`engine.samplers.vast.prompt.style_code`) at the
     strength of ``style``; what the strength leaves comes from a style near the middle of all, drawn
-    by the seed. The head is VAST's template in the paper and the shared model of heads here.
+    by the seed: for the face alone, for the lips that follow the voice best are the neutral ones. The
+    head is VAST's template in the paper and the shared model of heads here.
 
     Args:
         features: names of the encoder's columns, those the networks were trained on.
@@ -72,7 +74,7 @@ class VastSampler(VoiceSampler):
 
     def fresh_networks(self, batch: int, cond: Cond) -> VastNetworks:
         return VastNetworks(
-            style=torch.zeros(batch, self.nets.config.style.size),
+            style=torch.zeros(batch, 2 * self.nets.config.style.size),
             begun=torch.zeros(batch),
             strong=self.nets.strong.init_state(batch),
             weak=self.nets.weak.init_state(batch),
@@ -82,11 +84,12 @@ class VastSampler(VoiceSampler):
         size = self.nets.config.style.size
         own = _VARIETY * normals(moment.seed, _STYLE_STREAM, 0, size).T
         strength = moment.controls.style[:, None]
-        goal = strength * moment.controls.code[:, :size] + (1.0 - strength) * own
+        prompted = strength * moment.controls.code[:, :size]
+        goal = np.concatenate([prompted + (1.0 - strength) * own, prompted], axis=1)
         noise = _LIVELY * normals(moment.seed, _FACE_STREAM, moment.frame, len(WEAK)).T
         with torch.inference_mode():
-            style = _follow(torch.from_numpy(goal).float(), networks)
-            lips, cheeks = self.nets.step(window, style, networks.strong)
+            style, prompted = _follow(torch.from_numpy(goal).float(), networks).chunk(2, dim=1)
+            lips, cheeks = self.nets.step(window, prompted, networks.strong)
             heard = self.nets.strong.heard(window[:, 0])
             weak = self.nets.weak.step(heard, style, torch.from_numpy(noise).float(), networks.weak)
             mood = self.nets.mood(style)
@@ -97,7 +100,7 @@ class VastSampler(VoiceSampler):
 
 
 def _follow(goal: Tensor, networks: VastNetworks) -> Tensor:
-    """Half way to ``goal`` [B, S] on its first frame, as all live controls go; there on the second."""
+    """Half way to ``goal`` [B, 2 S] on its first frame, as all live controls go; there on the second."""
     begun = networks.begun[:, None] > 0
     before = torch.where(begun, networks.style, goal)
     networks.style.copy_(goal)

@@ -73,7 +73,7 @@ def test_a_style_is_fully_there_on_its_second_frame() -> None:
         y.controls[..., CONTROLS.style] = torch.cat([torch.full((16,), 1.5), torch.zeros(48)])
         y.controls[:, 20:, CONTROLS.index("style")] = strength
     networks = _sampler().fresh_networks(1, Cond.default(1))
-    assert networks.style.shape == (1, 16)
+    assert networks.style.shape == (1, 32)
     a, b = _run(x), _run(plain)
     jaw = MOTION.index("jawOpen")
     assert torch.equal(a[:20, jaw], b[:20, jaw])
