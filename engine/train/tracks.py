@@ -202,7 +202,7 @@ def _fit(track: Track, kept: NDArray[np.bool_]) -> ClipFit | None:
     height, width = track.size
     try:
         return fit_clip(track.points, kept, (width, height))
-    except FaceError:
+    except (FaceError, np.linalg.LinAlgError):
         return None
 
 
@@ -352,9 +352,13 @@ def _outcomes(work: list[tuple[Path, Path]], jobs: int) -> Iterator[Outcome]:
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    with ProcessPoolExecutor(jobs, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), cv2.setNumThreads, (1,))
+    try:
         waiting = [pool.submit(attempt, clip, target) for clip, target in work]
         yield from (done.result() for done in as_completed(waiting))
+    finally:
+        # Interrupted: what has not begun is left for the next run.
+        pool.shutdown(cancel_futures=True)
 
 
 def track_all(named: dict[str, Path], out: Path, jobs: int = 1, again: bool = False) -> list[Outcome]:
