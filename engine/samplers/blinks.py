@@ -75,8 +75,8 @@ class Blinks:
     ) -> None:
         """Spontaneous, phrase-end and gaze-evoked blinks all set ``due_s``."""
         ready = (state.age_s > self.refractory_s) & (state.due_s > _NEVER / 2)
-        # Hazard per second, ramping in after the refractory time.
-        rate = (0.27 + 0.08 * cues.presence) * np.clip((state.age_s - self.refractory_s) / 1.5, 0.0, 1.0)
+        # Hazard per second, ramping in after the refractory time: 17 a minute at rest, 26 in talk.
+        rate = (0.40 + 0.33 * cues.presence) * np.clip((state.age_s - self.refractory_s) / 1.5, 0.0, 1.0)
         rate = np.where(state.age_s > 7.0, 1.2, rate) * often  # eyes dry
         spontaneous = draw[0] < rate * self.dt
         spoken = cues.phrase_end & (draw[4] < 0.35)
