@@ -115,7 +115,11 @@ def run(
     feelings = _feelings(options)
     driven: dict[str, list[Performed]] = {}
     for name in recipes:
-        pipeline = open_recipe(name)
+        try:
+            pipeline = open_recipe(name)
+        except AssetError as error:
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+            continue
         driven[name] = performers.recipe(pipeline, subjects, options.seeds, _progress(name))
         rows[name], clips = measure(subjects, driven[name])
         extra = _cost(name)
@@ -126,10 +130,10 @@ def run(
         if options.clips:
             _print_clips(name, clips)
     for group in rows["real"]:
-        if len(recipes) > 1:
+        if len(driven) > 1:
             print(combined(f"all rows: {group}", {n: rows[n][group] for n in rows}))
         ranges = interval_of_means(subjects, made["real"], group)
-        print(people(group, rows["real"][group], ranges, {n: rows[n][group] for n in recipes}))
+        print(people(group, rows["real"][group], ranges, {n: rows[n][group] for n in driven}))
     plots.write_all(options.out, subjects, driven)
     return rows
 

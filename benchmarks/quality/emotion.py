@@ -3,6 +3,10 @@
 The classifier (:mod:`engine.train.emotion`) reads an expression sequence [T, 64]. It is shown the
 real emotional clips under ``driving/`` first, whose names or notes say what is shown; then every
 recipe speaks the measured clips with each emotion's control at 1, from a neutral face.
+
+The classifier learned from the authored styles, so recipes that use those (all whose sampler is not
+``emotional`` itself) are recognised by construction: their score says that the control works, not
+that people would see the emotion. What real faces are worth to it is the first table.
 """
 
 from __future__ import annotations
@@ -77,7 +81,9 @@ def real_accuracy(data: Path, tracks: Path) -> Accuracy | None:
         if label is None or not path.is_file():
             continue
         with np.load(path) as track:
-            expression = track["motion"][track["valid"]][:, MOTION.expression].astype(np.float64)
+            # Counted from the neutral face, not from the clip's median: that would take the emotion out.
+            whole = track["motion"][track["valid"]] + track["rest"]
+            expression = whole[:, MOTION.expression].astype(np.float64)
         confusion[LABELS.index(label), _seen(expression)] += 1
     return Accuracy(confusion) if confusion.sum() else None
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.driving import open_recipe
-from benchmarks.quality.endurance import QUIET, Piece, endure, freezes, judge, programme
+from benchmarks.quality.endurance import QUIET, TONAL, Piece, endure, freezes, judge, programme
 from engine.types import MOTION
 
 JAW = MOTION.index("jawOpen")
@@ -62,7 +62,7 @@ def test_nan_freeze_and_drift_are_seen() -> None:
 def test_the_programme_has_every_kind_in_whole_frames() -> None:
     voice = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     pieces = programme([voice], 60.0)
-    assert {p.kind for p in pieces} >= {*QUIET, "voice", "music", "clipped", "broken voice"}
+    assert {p.kind for p in pieces} >= {*QUIET, *TONAL, "voice", "clipped", "broken voice"}
     assert all(len(p.samples) % 640 == 0 and np.isfinite(p.samples).all() for p in pieces)
     assert sum(len(p.samples) for p in pieces) >= 60 * 16_000
     clipped = next(p for p in pieces if p.kind == "clipped")
