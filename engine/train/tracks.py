@@ -52,6 +52,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import signal
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -342,6 +343,12 @@ def _append(path: Path, outcome: Outcome) -> None:
         writer.writerow(asdict(outcome))
 
 
+def _start_worker() -> None:
+    # An interrupt ends a worker without a word: the parent says what is to be said.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    cv2.setNumThreads(1)
+
+
 def _outcomes(work: list[tuple[Path, Path]], jobs: int) -> Iterator[Outcome]:
     """Results as they come, from ``jobs`` processes of one thread each.
 
@@ -352,7 +359,7 @@ def _outcomes(work: list[tuple[Path, Path]], jobs: int) -> Iterator[Outcome]:
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), cv2.setNumThreads, (1,))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker)
     try:
         waiting = [pool.submit(attempt, clip, target) for clip, target in work]
         yield from (done.result() for done in as_completed(waiting))
