@@ -34,7 +34,7 @@ from benchmarks.quality.upper import eye_features, ssim, variance
 from engine.encoders.mel import FEATURES, MelEncoder
 from engine.samplers.factors import UPPER
 from engine.samplers.gohd.eyes import EyeStage
-from engine.samplers.gohd.lips import LipStage
+from engine.samplers.gohd.lips import LipStage, ahead
 from engine.samplers.gohd.pose import PoseGenerator
 from engine.samplers.visemes import spread_columns
 from engine.train.corpus import Corpus
@@ -92,7 +92,7 @@ def two_stages(stage: LipStage, eyes: EyeStage | None, seed: int) -> Expression:
 
     def make(features: torch.Tensor) -> Floats:
         noise = np.random.default_rng(seed)
-        heard = stage.audio(stage.normal(features))
+        heard = stage.audio(stage.normal(ahead(features)))
         moved = torch.zeros(1, heard.shape[1], 21)
         if eyes is not None:
             moved, _ = eyes(heard, wandering(noise, 1, heard.shape[1]), torch.zeros(1, 21))
@@ -107,7 +107,7 @@ def one_stage(net: OneStage, seed: int) -> Expression:
 
     def make(features: torch.Tensor) -> Floats:
         torch.manual_seed(seed)
-        logits, upper = net.both(features)
+        logits, upper = net.both(ahead(features))
         return _motion(net.range(logits)[0], upper[0])
 
     return make

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from engine.samplers.factors import UPPER
 from engine.samplers.gohd.eyes import NOISES, Z_RATES_HZ, EyeStage
-from engine.samplers.gohd.lips import EYE_FEATURES, LipStage
+from engine.samplers.gohd.lips import EYE_FEATURES, LipStage, ahead
 from engine.samplers.gohd.networks import PROFILE_RATE, REFRACTORY_S
 from engine.train.gohd_data import Person, blink_onsets
 
@@ -104,7 +104,7 @@ def wandering(noise: np.random.Generator, batch: int, frames: int) -> Tensor:
 def heard_by(stage: LipStage, people: list[Person]) -> list[Tensor]:
     """Φ_a of every person's voice [T, A], the stage frozen."""
     stage.eval()
-    return [stage.audio(stage.normal(torch.from_numpy(p.features)[None]))[0] for p in people]
+    return [stage.audio(stage.normal(ahead(torch.from_numpy(p.features))[None]))[0] for p in people]
 
 
 def sequence_ssim(made: Tensor, real: Tensor, c1: float = 0.05, c2: float = 0.05) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from engine.encoders.ppg import FEATURES as EXPERT_FEATURES
 from engine.samplers.factors import UPPER
-from engine.samplers.gohd.lips import EYE_FEATURES, LipStage, LipStageConfig, spectral_columns
+from engine.samplers.gohd.lips import EYE_FEATURES, LipStage, LipStageConfig, ahead, spectral_columns
 from engine.samplers.lips import load_lip_net
 from engine.samplers.visemes import LIP_CHANNELS
 from engine.train.corpus import Corpus, Entry, Features
@@ -86,7 +86,8 @@ def read_lip_data(corpus: Corpus, features: Features, expert: Features | None, s
                 at = EYE_FEATURES + len(UPPER)
                 more[: len(known), at:] = np.concatenate([made[0].numpy(), known[:, _PHONES]], axis=1)
         targets = (warped(v, 1.0, frames, late) for v in (take.lips, take.opening, take.width))
-        return Sequence(entry.speaker, np.concatenate([heard[:frames], more], axis=1), *targets)
+        heard = ahead(torch.from_numpy(heard[:frames])).numpy()
+        return Sequence(entry.speaker, np.concatenate([heard, more], axis=1), *targets)
 
     def read(split: str, late: float, *kinds: str) -> list[Sequence]:
         return [sequence(entry, late) for entry in corpus.select(split, *kinds)]

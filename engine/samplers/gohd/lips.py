@@ -16,15 +16,34 @@ from engine.samplers.factors import UPPER
 from engine.samplers.lips import LipRange
 from engine.samplers.visemes import LIP_CHANNELS
 
-__all__ = ["EYE_FEATURES", "AudioNet", "AudioState", "LipStage", "LipStageConfig", "spectral_columns"]
+__all__ = [
+    "EYE_FEATURES",
+    "LOOKAHEAD",
+    "AudioNet",
+    "AudioState",
+    "LipStage",
+    "LipStageConfig",
+    "ahead",
+    "spectral_columns",
+]
 
 EYE_FEATURES = 21
 """Lid aperture and 20 brow displacements (:mod:`engine.train.gohd_features`)."""
+
+LOOKAHEAD = 1
+"""Frames Φ_a hears beyond the one it describes, besides the encoder's own: mouths move before sounds."""
 
 
 def spectral_columns(features: tuple[str, ...]) -> list[int]:
     """Columns Φ_a reads: all but the absolute level, which tells microphones apart, not sounds."""
     return [k for k, name in enumerate(features) if name != "level"]
+
+
+def ahead(features: Tensor) -> Tensor:
+    """Features [..., T, F] as Φ_a is fed a whole take: each frame's followers, the last one repeated."""
+    return torch.cat(
+        [features[..., LOOKAHEAD:, :], features[..., -1:, :].expand_as(features[..., :LOOKAHEAD, :])], -2
+    )
 
 
 @dataclass(frozen=True)

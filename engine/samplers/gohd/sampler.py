@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.errors import ConfigError
 from engine.samplers.gohd.eyes import Z_RATES_HZ, EyeState
-from engine.samplers.gohd.lips import AudioState
+from engine.samplers.gohd.lips import LOOKAHEAD, AudioState
 from engine.samplers.gohd.networks import PROFILE_RATE, REFRACTORY_S, GohdNetworks, load_gohd
 from engine.samplers.gohd.pose import PoseState, pose_audio
 from engine.samplers.noise import Floats, Seeds, smooths, uniforms
@@ -47,7 +47,7 @@ def z_of(seed: Seeds, frame: int, dt: float) -> Floats:
 
 
 class GohdSampler(VoiceSampler):
-    """Features [B, T, F] of the ``mel`` encoder to motion [B, T, 72], look-ahead 0.
+    """Features [B, T, F] of the ``mel`` encoder to motion [B, T, 72]; the lips hear one frame ahead.
 
     Args:
         features: names of the encoder's columns, those the networks were trained on.
@@ -60,7 +60,7 @@ class GohdSampler(VoiceSampler):
     """
 
     def __init__(self, features: tuple[str, ...], space: str, networks: GohdNetworks | None = None) -> None:
-        super().__init__("gohd_sampler", features, space)
+        super().__init__("gohd_sampler", features, space, LOOKAHEAD)
         self.networks = networks if networks is not None else load_gohd(features=features)
         missing = [name for name in _PROSODY if name not in features]
         if missing:
@@ -85,7 +85,7 @@ class GohdSampler(VoiceSampler):
 
     def sample(self, window: Tensor, moment: Moment, networks: GohdState) -> Sampled:
         with torch.inference_mode():
-            heard = self._hear(window[:, :1], networks.audio)
+            heard = self._hear(window[:, LOOKAHEAD:], networks.audio)
             eyes, blink = self._eyes(heard, moment, networks)
             logits, upper = self.networks.lips.heads(heard, eyes)
             lips = self.networks.lips.range(logits)[:, 0]
