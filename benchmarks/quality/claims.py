@@ -3,7 +3,7 @@
     python -m benchmarks.quality.claims [--results benchmarks/results/claims.jsonl]
 
 Each line of the file is one run of a family's ``claims_NAME.py``: ``family``, ``claim``, ``ours`` and
-``paper`` (variant -> value), ``n`` (how many things ours was measured on), ``commit`` and optionally a
+``paper`` (variant -> value), ``commit`` and optionally ``n`` (how many things ours was measured on) and a
 ``note``. The newest line of a claim counts. Values of different measures and data do not compare;
 what must agree is the **order** of the variants.
 """
@@ -15,6 +15,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import InputError
 
@@ -55,7 +56,7 @@ def read_claims(path: Path) -> list[Claim]:
                 raw["claim"],
                 _values(raw["ours"]),
                 _values(raw["paper"]),
-                int(raw["n"]),
+                int(raw.get("n", 0)),
                 str(raw.get("commit", "")),
                 str(raw.get("note", "")),
             )
@@ -65,9 +66,16 @@ def read_claims(path: Path) -> list[Claim]:
     return sorted(found.values(), key=lambda c: c.family)
 
 
-def _values(raw: dict[str, float | None]) -> dict[str, float]:
-    """What was measured; a value of null was not."""
-    return {name: float(value) for name, value in raw.items() if value is not None}
+def _values(raw: dict[str, Any]) -> dict[str, float]:
+    """What was measured; a value of null was not. A matrix (mapping of mappings) is laid out as
+    ``row/column``."""
+    found: dict[str, float] = {}
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": v for inner, v in _values(value).items()}
+        elif value is not None:
+            found[name] = float(value)
+    return found
 
 
 def same_order(claim: Claim) -> tuple[int, int]:
@@ -103,7 +111,7 @@ def markdown(claims: list[Claim]) -> str:
         names = [*claim.paper, *(name for name in claim.ours if name not in claim.paper)]
         for k, name in enumerate(names):
             head = (claim.family, claim.claim) if k == 0 else ("", "")
-            tail = (str(claim.n), _verdict(claim)) if k == 0 else ("", "")
+            tail = (str(claim.n or ""), _verdict(claim)) if k == 0 else ("", "")
             cells = (*head, name, _number(claim.paper.get(name)), _number(claim.ours.get(name)), *tail)
             lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     notes = [f"* {c.family}, {c.claim}: {c.note}" for c in claims if c.note]

@@ -45,6 +45,16 @@ def test_the_newest_line_of_a_claim_counts_and_null_was_not_measured(tmp_path: P
     assert (found.n, found.commit) == (9, "abc")
 
 
+def test_a_matrix_is_laid_out_cell_by_cell(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    cells = {"pose": {"lips": 0.1, "eyes": 0.2}}
+    line = {"family": "pdfgc", "claim": "table VI", "ours": cells, "paper": cells}
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (found,) = read_claims(path)
+    assert found.ours == {"pose/lips": 0.1, "pose/eyes": 0.2}
+    assert same_order(found) == (1, 1)
+
+
 def test_what_is_missing_or_broken_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "claims.jsonl"
     assert main(["--results", str(path)]) == 1
