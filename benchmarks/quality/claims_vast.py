@@ -14,7 +14,7 @@ style and the autoregressive decoder. Each variant is trained here from the ship
   generated from it for another voice, mean over columns: is the style carried over?
 * **r**, **F1**: lips against the real mouth, each voice in its own clip's style.
 
-Figure 6: do style codes gather by person (half clips, leave one out) and, where tracks of the emotional
+Figure 6: do style codes gather by person (three-second stretches) and, where tracks of the emotional
 ``driving`` clips are given, by emotion? Paper's numbers stand beside ours; its units differ (233 columns of
 another face model), so ratios to the full model are what compares.
 """
@@ -98,16 +98,20 @@ def likeness(prompts: Floats, made: Floats) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def gathering(codes: Codes, labels: list[str]) -> tuple[float, float]:
-    """Share of codes whose nearest other one carries the same label, and the share chance would give."""
-    names = np.array(labels)
+def gathering(codes: Codes, labels: list[str], clips: list[str] | None = None) -> tuple[float, float]:
+    """Share of codes whose nearest other one carries the same label, and the share chance would give.
+
+    ``clips``, where given: codes of one clip do not count as neighbours.
+    """
+    names, origin = np.array(labels), np.arange(len(labels)) if clips is None else np.array(clips)
     distance = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
-    np.fill_diagonal(distance, np.inf)
-    same = names[:, None] == names[None]
-    np.fill_diagonal(same, False)
+    other = origin[:, None] != origin[None]
+    distance[~other] = np.inf
+    same = (names[:, None] == names[None]) & other
     counted = same.any(axis=1)
     nearest = names[distance.argmin(axis=1)] == names
-    return float(nearest[counted].mean()), float(same[counted].sum(axis=1).mean() / (len(names) - 1))
+    chance = same[counted].sum(axis=1) / other[counted].sum(axis=1)
+    return float(nearest[counted].mean()), float(chance.mean())
 
 
 def measure(nets: VastNets, voices: list[Voice]) -> dict[str, float]:
@@ -164,9 +168,10 @@ def person_codes(nets: VastNets, clips: Clips) -> tuple[Codes, list[str]]:
     return np.stack(codes), labels
 
 
-def emotion_codes(nets: VastNets, tracks: Path) -> tuple[Codes, list[str]]:
-    """Codes of the halves of each clip whose name states an emotion (they have no sound)."""
-    codes, labels = [], []
+def emotion_codes(nets: VastNets, tracks: Path) -> tuple[Codes, list[str], list[str]]:
+    """Codes of the halves of each clip whose name states an emotion (they have no sound), the emotions
+    and the clips."""
+    codes, labels, clips = [], [], []
     for path in sorted(tracks.glob("driving__*.npz")):
         label = label_of(path.stem)
         if label is None:
@@ -177,7 +182,8 @@ def emotion_codes(nets: VastNets, tracks: Path) -> tuple[Codes, list[str]]:
             if len(half) >= SHORTEST:
                 codes.append(code_of(nets, half, None))
                 labels.append(label)
-    return (np.stack(codes) if codes else np.zeros((0, 64), np.float32)), labels
+                clips.append(path.stem)
+    return (np.stack(codes) if codes else np.zeros((0, 64), np.float32)), labels, clips
 
 
 def read_voices(data: Path, tracks: Path, corpus: Corpus, features: Features) -> list[Voice]:
@@ -253,9 +259,10 @@ def _figure_6(nets: VastNets, people: Clips, driving: Path | None, name: str) ->
     codes, labels = person_codes(nets, people)
     ours["person"], ours["person_chance"] = (round(v, 3) for v in gathering(codes, labels))
     if driving is not None:
-        codes, labels = emotion_codes(nets, driving)
+        codes, labels, names = emotion_codes(nets, driving)
         if labels:
-            ours["emotion"], ours["emotion_chance"] = (round(v, 3) for v in gathering(codes, labels))
+            found = gathering(codes, labels, names)
+            ours["emotion"], ours["emotion_chance"] = (round(v, 3) for v in found)
             ours["emotion_codes"] = len(labels)
     return {
         "family": "vast",

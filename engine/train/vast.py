@@ -63,12 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     corpus = Corpus(args.corpus)
     features = Features(args.corpus, PpgEncoder(backend="eager"), "ppg")
     if args.lips is None:
-        recipe = replace(RECIPE, steps=args.steps, check_every=max(1, args.steps // 6))
+        recipe = replace(RECIPE, steps=args.steps, check_every=max(1, args.steps // 4))
         data = LipData.read(corpus, features, recipe.delay_frames)
         strong, scores = train_lips(FEATURES, data, recipe, args.ahead)
         about: dict[str, object] = {"lips": asdict(recipe), "dev": scores}
     else:
-        strong, about = load_vast(args.lips, FEATURES).strong, {"lips": f"of {args.lips}"}
+        strong, about = load_vast(args.lips, FEATURES).strong, {"lips": "kept from earlier weights"}
     style = StyleRecipe(steps=args.style_steps)
     clips = read_clips(corpus, features, "train", "real", "copy")
     nets, losses = train_style(strong, clips, style, args.ablate)

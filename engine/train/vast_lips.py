@@ -23,7 +23,7 @@ __all__ = ["RECIPE", "spread_opening", "train_lips"]
 
 Floats = NDArray[np.float32]
 
-RECIPE = Recipe(steps=300, check_every=50, dropout=0.25, w_error=0.2, w_velocity=0.1)
+RECIPE = Recipe(steps=240, check_every=60, dropout=0.25, w_error=0.2, w_velocity=0.1)
 WIDTH = 96
 _SHIFTS = (0.02, 0.03, 0.04, 0.05)
 """Openings (inter-ocular distances) taken for shut lips: half-believed closures become real ones."""

@@ -44,7 +44,7 @@ class StyleRecipe:
     """Everything that decides the run. ``enhanced`` False drops the variational enhancer, ``styled``
     False the style altogether (the paper's ablations)."""
 
-    steps: int = 400
+    steps: int = 300
     batch: int = 16
     window: int = 75
     prompt: int = 75
