@@ -208,7 +208,7 @@ def restore_spread(
         if off < best:
             best, made, chosen = off, found, temperature
     net.temperature.fill_(chosen)
-    gain = np.clip(real[0] / made[0], 0.7, 1.5)
+    gain = np.clip(real[0] / made[0], 0.7, 1.2)
     net.gain.copy_(torch.from_numpy(gain.astype(np.float32)))
     return {"temperature": [chosen], "gain": [round(float(g), 2) for g in gain]}
 

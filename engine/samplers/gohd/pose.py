@@ -174,7 +174,7 @@ class PoseGenerator(nn.Module):
         self.register_buffer("gain", torch.ones(6))
         self.register_buffer("temperature", torch.ones(1))
         self.register_buffer("limit", torch.tensor([0.26, 0.26, 0.26, 0.3, 0.2, 0.3]))
-        self.register_buffer("pull", torch.zeros(1))
+        self.register_buffer("pull", torch.full((1,), 0.01))
         self.register_buffer("audio_mean", torch.zeros(pose_audio_size()))
         self.register_buffer("audio_deviation", torch.ones(pose_audio_size()))
 
@@ -194,9 +194,12 @@ class PoseGenerator(nn.Module):
             speed=np.zeros((batch, 6)),
         )
 
-    def step(self, heard: Tensor, seed: Seeds, frame: int, state: PoseState) -> Floats:
+    def step(
+        self, heard: Tensor, seed: Seeds, frame: int, state: PoseState, lively: Floats | float = 1.0
+    ) -> Floats:
         """The pose of ``frame`` relative to rest, float64 [B, 6]; ``heard`` [B, A] is its
-        :func:`pose_audio`, unnormalised. ``state`` changes in place."""
+        :func:`pose_audio`, unnormalised. ``lively`` [B] scales the noise that enters: who listens moves
+        less. ``state`` changes in place."""
         self._hear(heard, state)
         if frame % BLOCK == 0:
             pose = state.due
@@ -210,7 +213,7 @@ class PoseGenerator(nn.Module):
         velocity = guided(
             free=free, conditional=state.guess, strength=GUIDANCE * state.guessed[:, None, None]
         )
-        return self._real(self._advance(velocity, seed, frame, state), state)
+        return self._real(self._advance(velocity, seed, frame, state, lively), state)
 
     def _hear(self, heard: Tensor, state: PoseState) -> None:
         normal = ((heard - self.audio_mean) / self.audio_deviation).clamp(-4.0, 4.0)
@@ -238,7 +241,9 @@ class PoseGenerator(nn.Module):
         x = torch.cat([state.past - anchor[:, None], state.future], dim=1)
         return x, functional.pad(state.audio[:, 1 - known :], (0, 0, 0, AHEAD - known)), anchor
 
-    def _advance(self, velocity: Tensor, seed: Seeds, frame: int, state: PoseState) -> Tensor:
+    def _advance(
+        self, velocity: Tensor, seed: Seeds, frame: int, state: PoseState, lively: Floats | float
+    ) -> Tensor:
         """One level down; two frames leave (the first is returned, the second waits), two enter."""
         lower = self.schedule.down(state.future, velocity, self.window)
         anchor = state.past[:, -1:]
@@ -247,6 +252,7 @@ class PoseGenerator(nn.Module):
         kept = lower[:, BLOCK:]
         alpha = self.schedule.alpha[self.window[: AHEAD - BLOCK]]
         noise = torch.stack([self._noise(seed, frame + AHEAD + k) for k in range(BLOCK)], dim=1)
+        noise = noise * torch.as_tensor(lively, dtype=torch.float32).reshape(-1, 1, 1)
         new = self.schedule.noised(torch.zeros_like(noise), noise, self.window[AHEAD - BLOCK :])
         state.future.copy_(torch.cat([kept - alpha[None, :, None] * moved, new], dim=1))
         self._append(state.past, clean[:, :1])

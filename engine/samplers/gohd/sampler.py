@@ -24,6 +24,8 @@ from engine.types import MOTION, Cond
 __all__ = ["GohdSampler", "GohdState", "z_of"]
 
 _STREAM = 3_500
+_LISTENING = 0.7
+"""How lively a head is in silence."""
 _Z_SCALE = 2.4  # smooth noise has a deviation of about 0.4; z has 1
 _PROSODY = ("level", "loudness", "snr", "tilt", "voicing", "pitch", "vad", "voice")
 
@@ -91,7 +93,8 @@ class GohdSampler(VoiceSampler):
             lips = self.networks.lips.range(logits)[:, 0]
             upper = upper[:, 0] * self.networks.eye_gain
             voice = pose_audio(window[:, 0], self._pose_prosody, self._pose_bands)
-            pose = self.networks.pose.step(voice, moment.seed, moment.frame, networks.pose)
+            lively = _LISTENING + (1.0 - _LISTENING) * moment.cues.presence
+            pose = self.networks.pose.step(voice, moment.seed, moment.frame, networks.pose, lively)
         return Sampled(
             lips=np.asarray(lips.double().numpy()),
             upper=np.asarray(upper.double().numpy()),
