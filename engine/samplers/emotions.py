@@ -46,11 +46,11 @@ _AUTHORED: dict[str, dict[str, float]] = {
 # How far each emotion changes (blinks a minute, size of head motion, size of the mouth's motion);
 # factors at full strength. Aroused states move more, sad ones less; fear and anger stare.
 _MANNER: dict[str, tuple[float, float, float]] = {
-    "angry": (0.7, 1.25, 1.2),
+    "angry": (0.7, 1.15, 1.2),
     "contempt": (0.8, 0.8, 0.85),
     "disgusted": (1.1, 0.95, 1.0),
     "fearful": (1.3, 0.9, 0.95),
-    "happy": (1.0, 1.25, 1.1),
+    "happy": (1.0, 1.15, 1.1),
     "sad": (0.8, 0.65, 0.75),
     "surprised": (0.7, 1.1, 1.15),
 }

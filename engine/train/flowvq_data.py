@@ -68,6 +68,8 @@ def faces(corpora: list[tuple[Corpus, Features]], split: str, lips: LipNet) -> l
     found = []
     for corpus, features in corpora:
         for entry in corpus.select(split, "real", "styled"):
+            if entry.kind == "styled" and entry.emotion not in EMOTIONS:
+                continue  # their upper faces are the tracked people's
             take = corpus.take(entry)
             heard = features(take)
             frames = min(len(heard), take.frames)
@@ -116,8 +118,8 @@ def heads(corpora: list[tuple[Corpus, Features]], split: str) -> list[Head]:
 
 
 class Windows:
-    """Random windows of takes; a group's chance is its share in ``share``, a speaker's the root of its
-    frames. ``arrays`` picks what is cut from a take."""
+    """Random windows of takes. Labels are as likely as asked for; a speaker's chance is the fourth root
+    of its frames, so that one person who hardly moves does not set the rule."""
 
     def __init__(self, items: list[Face] | list[Head], length: int, seed: int) -> None:
         self.noise = np.random.default_rng(seed)
@@ -143,7 +145,7 @@ class Windows:
     def _cut(self, group: str) -> tuple[Floats, Floats, Floats]:
         speakers = self.groups[group]
         names = sorted(speakers)
-        frames = np.sqrt([sum(len(item.features) for item in speakers[n]) for n in names])
+        frames = np.array([sum(len(item.features) for item in speakers[n]) for n in names]) ** 0.25
         members = speakers[names[self.noise.choice(len(names), p=frames / frames.sum())]]
         sizes = np.array([len(item.features) for item in members], np.float64)
         item = members[self.noise.choice(len(members), p=sizes / sizes.sum())]

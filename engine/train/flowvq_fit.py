@@ -32,7 +32,7 @@ class FlowRecipe:
     decay: float = 1e-3
     dropout: float = 0.4
     consistency: float = 0.05
-    noise: float = 0.05
+    noise: float = 0.15
     freedom: float = 10.0
     check_every: int = 100
     seed: int = 0

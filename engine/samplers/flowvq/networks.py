@@ -140,11 +140,13 @@ class PoseFlow(nn.Module):
     """The head's next step [N, 6] to a latent code and back; prior N(0, I), no emotion (eq. 12).
 
     What is modelled is the velocity; the past enters as poses and velocities. ``scale`` [12] are the
-    deviations of both, ``temperature`` widens or narrows the prior (calibrated on training people).
+    deviations of both; ``temperature`` widens or narrows the prior and ``gain`` [6] the pose shown
+    (both calibrated on people: a small flow wanders less than they do).
     """
 
     scale: Tensor
     temperature: Tensor
+    gain: Tensor
 
     def __init__(self, config: FlowNetConfig) -> None:
         super().__init__()
@@ -155,6 +157,7 @@ class PoseFlow(nn.Module):
         self.prior = MixturePrior(POSE_SIZE, 1, float("inf"), spread=0.0)
         self.register_buffer("scale", torch.ones(2 * POSE_SIZE))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("gain", torch.ones(POSE_SIZE))
 
     def encode(self, step: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised velocity [N, 6] to (z [N, 6], log density [N])."""

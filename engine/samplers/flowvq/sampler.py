@@ -40,12 +40,12 @@ __all__ = ["PULL", "FlowvqNetworks", "FlowvqSampler", "FlowvqWeights", "bounded"
 
 _STREAM = 700
 _POSE_STREAM = 760
-_TEMPERATURE = 0.7
+_TEMPERATURE = 1.0
 _NEIGHBOURS = 8
 _SPAN = max(TAPS)
-_LIMIT = np.concatenate([np.radians([13.0, 18.0, 11.0]), [0.25, 0.2, 0.25]])
+_LIMIT = np.concatenate([np.radians([11.0, 16.0, 9.0]), [0.25, 0.2, 0.25]])
 """Poses never go beyond this (rad, inter-ocular distances)."""
-PULL = 0.006
+PULL = 0.002
 """Share of the pose that a frame gives back toward the portrait's: no stream drifts."""
 _SETTLE = torch.full((SIZE,), 0.5)
 _SETTLE[MOUTH] = 0.25
@@ -208,7 +208,7 @@ class FlowvqSampler(VoiceSampler):
         networks.head.copy_(
             torch.cat([networks.head[:, 1:], torch.cat([pose, pose - before], 1)[:, None]], 1)
         )
-        return pose
+        return bounded(net.gain * pose)
 
 
 def bounded(pose: Tensor) -> Tensor:

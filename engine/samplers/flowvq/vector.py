@@ -35,7 +35,7 @@ face, the mouth's mood (0..1, slow), and the lids' slow closure (0..1)."""
 SIZE = len(NAMES)
 MOUTH = slice(1 + len(UPPER), SIZE - 1)
 
-_MOOD_FRAMES, _LID_FRAMES, _UPPER_FRAMES = 5.0, 12, 0.8
+_MOOD_FRAMES, _LID_FRAMES, _UPPER_FRAMES = 5.0, 12, 2.0
 
 
 def to_vector(motion: NDArray[np.float32], lips: NDArray[np.float32], opened: NDArray[np.float32]) -> Floats:
