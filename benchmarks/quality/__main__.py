@@ -17,6 +17,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def _feelings(options: argparse.Namespace) -> bool:
     return True
 
 
-def _progress(name: str):  # type: ignore[no-untyped-def]
+def _progress(name: str) -> Callable[[str], None]:
     def show(clip: str) -> None:
         print(f"\r{name}: {clip[:50]:<52}", end="", file=sys.stderr, flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ __all__ = ["head_traces", "mouth_curves", "spectra", "write_all"]
 _REAL, _MADE = "k", "C1"
 
 
-def _panels(count: int, columns: int, height: float):  # type: ignore[no-untyped-def]
+def _panels(count: int, columns: int, height: float) -> tuple[Any, Any, list[Any]]:
+    """(pyplot, figure, its panels); matplotlib is loaded only here, without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -26,7 +28,7 @@ def _panels(count: int, columns: int, height: float):  # type: ignore[no-untyped
     return pyplot, figure, list(axes.flat)
 
 
-def _save(pyplot, figure, path: Path) -> None:  # type: ignore[no-untyped-def]
+def _save(pyplot: Any, figure: Any, path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
