@@ -22,7 +22,6 @@ from engine.train.pdfgc_expression import (
 from engine.types import EXPRESSION_NAMES, MOTION
 
 JAW = READ.index(EXPRESSION_NAMES.index("jawOpen"))
-SMILE = READ.index(EXPRESSION_NAMES.index("mouthSmileLeft"))
 
 
 def test_correlation_loss_is_one_for_copies_and_small_for_strangers() -> None:
@@ -62,17 +61,16 @@ def talkers(frames: int = 2000) -> Examples:
 def test_training_keeps_speech_out_of_the_code_and_moods_in() -> None:
     examples = talkers()
     speech = torch.from_numpy(examples.face)
-    leaks, smiles = {}, {}
+    moods = torch.from_numpy(author(np.random.default_rng(5), 200, 1)[:, 0])
+    leaks, found = {}, {}
     for name in ("none", "full"):
-        torch.manual_seed(0)
-        net = train_expression(examples, replace(ABLATIONS[name], steps=600, hidden=32))
+        net = train_expression(examples, replace(ABLATIONS[name], steps=400, hidden=32))
         windows = net.encode(speech).unfold(0, net.window, 1).mean(-1)
         leaks[name] = float(net.decode(windows)[:, JAW].std()) / float(speech[:, JAW].std())
-        smile = torch.zeros(1, len(READ))
-        smile[0, SMILE] = smile[0, SMILE + 1] = 0.6
-        smiles[name] = float(net.decode(net.encode(smile))[0, SMILE])
+        pair = torch.stack([net.decode(net.encode(moods)).flatten(), moods.flatten()])
+        found[name] = float(torch.corrcoef(pair)[0, 1])
     assert leaks["full"] < 0.4 * leaks["none"]
-    assert smiles["full"] > 0.1  # of 0.6, after a short training; speech: none
+    assert found["full"] > 0.5
 
 
 def _take(name: str, motion: np.ndarray) -> Take:
