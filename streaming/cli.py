@@ -292,6 +292,9 @@ def _render(args: argparse.Namespace) -> int:
     _existing(args.audio)
     face = load_face(pipeline, _existing(args.photo), args.face, args.framing, pixels=None)
     cond = Cond.for_identity(face.identity, args.seed)
+    if drives:
+        _say("following the faces of the driving clips; the first time takes a while")
+    drivers = open_drivers(drives) if drives else None
     with tqdm(unit="frame", desc=args.out.name) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -306,7 +309,7 @@ def _render(args: argparse.Namespace) -> int:
             controls=CONTROLS.row(values),
             compose=face.compose,
             progress=progress,
-            drivers=open_drivers(drives) if drives else None,
+            drivers=drivers,
         )
     _say(f"wrote {args.out}: {frames} frames, {float(frames / pipeline.frame_rate):.2f} s")
     return 0
