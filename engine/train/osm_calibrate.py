@@ -33,7 +33,7 @@ _HELD = 0.95
 _CLEAN, _REACH, _REACH_MOST = 0.9, float(np.radians(2.0)), float(np.radians(10.0))
 """A basis is used as it is if nine tenths of its turn is about one axis and it turns 2 to 10 degrees."""
 _SEGMENT = 200
-_APART = 2
+_APART = 3
 
 
 def fit_spread(space: MotionSpace, audio: AudioMotion, moves: list[Moves]) -> Tensor:
@@ -128,7 +128,7 @@ def roll_out(head: HeadMotion, moves: list[Moves], features: tuple[str, ...], se
 def head_numbers(poses: list[Floats] | list[NDArray[np.float32]], apart: int = 1) -> tuple[Floats, Floats]:
     """(deviation within 8 s, mean speed a frame) [6] of poses [T, 6], the mean over segments.
 
-    The speed is that of changes ``apart`` frames: over two it is nearly free of the tracker's jitter.
+    The speed is that of changes ``apart`` frames: over three it is nearly free of the tracker's jitter.
     """
     deviations, speeds = [], []
     for pose in poses:
