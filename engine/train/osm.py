@@ -1,6 +1,6 @@
 """Trains OSM-Net's sampler: motion space, voice to motion, expression extractor.
 
-    python -m engine.train.osm --corpus CORPUS [--out osm] [--steps 800] [--ablate landmark|clip]
+    python -m engine.train.osm --corpus CORPUS [--out osm] [--steps 1500] [--ablate landmark|clip]
 
 Learns from the corpus' ``train`` split; epochs and liveliness are chosen on ``dev`` (and, for the
 liveliness, on the free talkers of both); ``test`` is never read. Writes ``engine/assets/osm.safetensors``.
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, required=True, help="folder that visavis train data wrote")
     parser.add_argument("--out", default="osm", help="name of the weights, or a .safetensors file")
-    parser.add_argument("--steps", type=int, default=800, help="steps of each half")
+    parser.add_argument("--steps", type=int, default=1500, help="of the lips; the head takes about half")
     parser.add_argument("--ablate", choices=ABLATIONS, default=None, help="leave an idea out")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     corpus = Corpus(args.corpus)
     features = Features(args.corpus, MelEncoder())
     clip = 1 if args.ablate == "clip" else SpaceConfig().clip
-    motion = train_motion(corpus, features, args.steps, clip, args.seed)
+    motion = train_motion(corpus, features, args.steps * 8 // 15, clip, args.seed)
     lips = train_expression(corpus, features, args.steps, args.ablate != "landmark", args.seed)
     metadata = {"features": ",".join(FEATURES), "ablated": args.ablate or "", "seed": args.seed,
                 "commit": _commit(), **motion.about, **lips.about}  # fmt: skip
