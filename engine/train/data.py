@@ -1,8 +1,8 @@
 """Builds the motion corpus from tracked people and phone-labelled voices.
 
-    visavis track DIR/talking --out TRACKS
-    python -m engine.train.speech_data --data DIR/speech/corpora --out SPEECH
-    visavis train data --data DIR --tracks TRACKS --speech SPEECH --out CORPUS
+    visavis track --data DIR --out TRACKS
+    visavis train speech --data DIR/speech/corpora --out SPEECH
+    visavis train data --data DIR --tracks TRACKS --speech SPEECH --emotional DIR/speech/corpora --out CORPUS
 
 Real clips give everything that was tracked; the manifest's ``split`` and ``use`` are binding: takes
 of split ``train`` come from items with ``split=train,use=train`` alone, ``dev`` clips choose epochs,
@@ -25,6 +25,7 @@ from tqdm import tqdm
 from engine.encoders.phones import PHONES
 from engine.encoders.ppg import FEATURES
 from engine.errors import InputError
+from engine.train import styled
 from engine.train.articulation import Articulation, fit_articulation
 from engine.train.corpus import Entry, Take, write_index, write_take
 from engine.train.lip_features import (
@@ -187,11 +188,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder that has MANIFEST.csv and talking/")
     parser.add_argument("--tracks", type=Path, required=True, help="what visavis track wrote")
     parser.add_argument("--speech", type=Path, default=None, help="what engine.train.speech_data wrote")
+    parser.add_argument(
+        "--emotional",
+        type=Path,
+        default=None,
+        metavar="CORPORA",
+        help="folder of speech corpora with Emo-DB: emotional takes with authored styles go to OUT_styled",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the corpus folder")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     count = build(args.data, args.tracks, args.speech, args.out)
     print(f"{args.out}: {count} takes")
+    if args.emotional is not None:
+        styled.main(["--corpus", str(args.out), "--speech-corpora", str(args.emotional)])
     return 0
 
 
