@@ -23,11 +23,13 @@ import numpy as np
 import torch
 
 from engine.encoders.mel import FEATURES, MelEncoder
+from engine.samplers.factors import UPPER
 from engine.samplers.flowvq.networks import TAPS, FlowNetConfig, PoseFlow
 from engine.samplers.flowvq.sampler import PULL, FlowvqSampler, FlowvqWeights, bounded, load_flowvq
+from engine.samplers.flowvq.vector import MOUTH
 from engine.samplers.lips import LipNet
 from engine.train.corpus import Corpus, Features
-from engine.train.flowvq_data import Face, Head, faces, heads
+from engine.train.flowvq_data import READERS, Face, Head, faces, heads
 from engine.train.flowvq_fit import FlowRecipe, store_codes, train_exp, train_pose
 from engine.train.flowvq_lips import expert_of, train_lips
 from engine.train.lip_training import Recipe
@@ -137,6 +139,25 @@ def _dream(net: PoseFlow, people: list[Head], frames: int = 375) -> list[np.ndar
     return list(torch.stack(made, dim=1).numpy())
 
 
+def calibrate_face(weights: FlowvqWeights, train: list[Face], frames: int = 250) -> dict[str, list[float]]:
+    """Set ``gain`` of the upper face's columns so that they deviate within a take as those of training
+    talkers do (1 to 3); returns the mean deviation of both and of what the gain makes of it."""
+    people = [f for f in train if f.weights[0] > 0.99 and not f.speaker.startswith(READERS)]
+    columns = np.arange(1, MOUTH.start)
+    real = np.mean([f.x[:frames, columns].std(axis=0) for f in people], axis=0)
+    voices = np.stack([np.resize(f.features, (frames, f.features.shape[1])) for f in people[:8]])
+    controls = CONTROLS.default(len(voices))[:, None].repeat(1, frames, 1)
+    stage = FlowvqSampler(FEATURES, "mel", weights)
+    motion = stage.forward(
+        FeatureChunk(0, torch.from_numpy(voices), controls), Cond.default(len(voices))
+    ).numpy()
+    made = motion[:, 25:, UPPER].std(axis=1).mean(axis=0)
+    gain = np.clip(real / np.maximum(made, 1e-3), 1.0, 3.0)
+    weights.exp.gain[columns] = torch.from_numpy(gain).float()
+    numbers = (real.mean(), made.mean(), (made * gain).mean())
+    return {"real_made_shown": [round(float(v), 4) for v in numbers], "gain": gain.round(2).tolist()}
+
+
 def calibrate_lips(weights: FlowvqWeights, corpus: Corpus, features: Features) -> FlowvqWeights:
     """The largest share of the flow's opening that costs at most 0.003 of correlation on dev: lips
     that vary between seeds are worth that much."""
@@ -193,14 +214,15 @@ def main(argv: list[str] | None = None) -> int:
     recipe = replace(FlowRecipe(steps=args.steps), **ABLATIONS[args.ablate or "full"])  # type: ignore[arg-type]
     weights, scores = train_variant(material, recipe, lips)
     head = calibrate_head(weights.pose, material.heads + material.dev_heads)
-    print(f"head: {head}", flush=True)
+    face = calibrate_face(weights, material.train)
+    print(f"head: {head}, face: {face}", flush=True)
     weights = calibrate_lips(weights, *material.corpora[0])
     about: dict[str, object] = {
         "features": ",".join(FEATURES),
         "freedom": str(recipe.freedom),
         "lip_share": str(weights.lip_share),
         "recipe": {k: str(v) for k, v in asdict(recipe).items()},
-        "scores": {"lips": lip_scores, **scores, "head": head},
+        "scores": {"lips": lip_scores, **scores, "head": head, "face": face},
         "seconds": round(time.time() - started),
         "commit": _commit(),
     }

@@ -100,9 +100,12 @@ class ExpFlow(nn.Module):
     """Expression vectors [N, SIZE] (:mod:`engine.samplers.flowvq.vector`) to latent codes and back.
 
     The past is kept in the coordinates of the first actnorm, that is relative to the emotion of its
-    own time: a live change of emotion then moves the face without breaking its history.
+    own time: a live change of emotion then moves the face without breaking its history. ``gain`` [SIZE]
+    widens what is shown about its slow mean (calibrated on training talkers: samples stay nearer the
+    mean than people do); it is no part of the density.
     """
 
+    gain: Tensor
     low: Tensor
     high: Tensor
     codes: Tensor
@@ -114,6 +117,7 @@ class ExpFlow(nn.Module):
         self.context = Context(SIZE, CLASSES, config.width)
         self.flow = Flow(FlowConfig(SIZE, CLASSES, config.steps, config.width))
         self.prior = MixturePrior(SIZE, CLASSES, config.freedom)
+        self.register_buffer("gain", torch.ones(SIZE))
         self.register_buffer("low", torch.full((SIZE,), -10.0))
         self.register_buffer("high", torch.full((SIZE,), 10.0))
         # Latent codes of training frames less their component's mean, for the manifold projection.

@@ -51,6 +51,7 @@ _SETTLE = torch.full((SIZE,), 0.5)
 _SETTLE[MOUTH] = 0.25
 _SETTLE[-1] = 0.25
 """Share of the way to each new sample that a frame goes: faces have mass, samples jitter."""
+_SLOW = 0.02
 _TAKEN = np.minimum(STYLES, 0.0)
 _SEAL = LIP_CHANNELS.index("lipsSealed")
 _UPPER_LIP = [EXPRESSION_NAMES.index(n) for n in ("mouthUpperUpLeft", "mouthUpperUpRight")]
@@ -71,7 +72,7 @@ class FlowvqWeights:
 class FlowvqNetworks:
     """Memories, batch first: lips [B, H], audio of both flows, the last frames of the expression in
     normalised coordinates [B, span, SIZE], of the pose and its velocity [B, span, 12], the vector as shown
-    [B, SIZE], frames so far [B, 1]."""
+    and its slow distance from the label's mean [B, SIZE] each, frames so far [B, 1]."""
 
     lips: Tensor
     exp: HearingState
@@ -79,6 +80,7 @@ class FlowvqNetworks:
     face: Tensor
     head: Tensor
     shown: Tensor
+    slow: Tensor
     frames: Tensor
 
 
@@ -118,6 +120,7 @@ class FlowvqSampler(VoiceSampler):
             self.pose_flow.hearing.init_state(batch),
             torch.zeros(batch, _SPAN, SIZE),
             torch.zeros(batch, _SPAN, 12),
+            torch.zeros(batch, SIZE),
             torch.zeros(batch, SIZE),
             torch.zeros(batch, 1),
         )
@@ -168,7 +171,15 @@ class FlowvqSampler(VoiceSampler):
         normal, _ = self.exp.norm(x, weights)
         networks.face.copy_(torch.cat([networks.face[:, 1:], normal[:, None]], dim=1))
         strength = torch.from_numpy(moment.controls.style).float()[:, None]
-        goal = x + strength * (styled - plain)
+        # A neutral face wanders with the whole gain, an expression, which people hold, with less. Only
+        # what differs from the last two seconds is widened: the mean of a face stays.
+        gain = (self.exp.gain - 1.0) * (0.4 + 0.6 * weights[:, :1])
+        apart = x - weights @ self.exp.norm.mean
+        networks.slow.add_(
+            torch.where(networks.frames > 0, torch.tensor(_SLOW), torch.ones(())) * (apart - networks.slow)
+        )
+        shown = torch.maximum(torch.minimum(x + gain * (apart - networks.slow), self.exp.high), self.exp.low)
+        goal = shown + strength * (styled - plain)
         rate = torch.where(networks.frames > 0, _SETTLE, torch.ones(SIZE))
         networks.shown.add_(rate * (goal - networks.shown))
         return networks.shown.clone()
