@@ -26,7 +26,7 @@ from engine.face.clip import fit_clip
 from engine.face.video import track_video
 from engine.samplers.factors import FACTOR_COLUMNS
 from engine.types import CONTROLS, FACTORS, MOTION
-from streaming.webcam import WebcamDriver
+from streaming.webcam import WebcamDriver, even_lids
 
 __all__ = [
     "ClipDriver",
@@ -104,7 +104,7 @@ class ClipDriver:
         if motion.ndim != 2 or motion.shape[1] != MOTION.size or not len(motion):
             raise InputError(f"{name}: motion must be [T, {MOTION.size}], got {list(motion.shape)}")
         self.name = name
-        self.motion = _fill(motion)
+        self.motion = even_lids(_fill(motion))
         self._seam = min(_SEAM, len(motion) // 2)
         self._period = len(motion) - self._seam
         ramp = (np.arange(self._seam, dtype=np.float32) + 0.5) / max(1, self._seam)

@@ -12,7 +12,7 @@ from engine.face.fitter import FaceFit, fit_face, fit_frame
 from engine.face.landmarks import FaceTracker, mouth_opening
 from engine.types import MOTION
 
-__all__ = ["WebcamDriver", "rest_frame"]
+__all__ = ["WebcamDriver", "even_lids", "rest_frame"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -176,7 +176,7 @@ class _LiveFitter:
             return None
         motion = self._previous - self._rest
         motion[MOTION.expression] = np.clip(motion[MOTION.expression], 0.0, 1.0)
-        return motion
+        return even_lids(motion)
 
     def _learn(self, points: Floats) -> None:
         self._points.append(points)
@@ -202,3 +202,18 @@ def rest_frame(points: Floats, valid: NDArray[np.bool_]) -> int:
     cost = np.abs(nose - np.median(nose[valid], axis=0)).sum(1) + 2 * np.abs(lids - np.median(lids[valid]))
     cost += 2 * np.maximum(0.0, opening - np.percentile(opening[valid], 15))
     return int(np.argmin(np.where(valid, cost, np.inf)))
+
+
+def even_lids(motion: Floats) -> Floats:
+    """``motion`` [..., 72] with blinks alike on both eyes, winks as they are.
+
+    Trackers see the lid that is turned away shut only half; carried over to another head that would
+    be a wink. People who wink keep the other eye open.
+    """
+    out = motion.copy()
+    lids = out[..., _FAST]
+    most = lids.max(axis=-1, keepdims=True)
+    ratio = lids.min(axis=-1, keepdims=True) / np.maximum(most, 1e-6)
+    share = np.clip((ratio - 0.15) / 0.15, 0.0, 1.0)
+    out[..., _FAST] = lids + share * (most - lids)
+    return out

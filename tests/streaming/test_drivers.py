@@ -24,7 +24,7 @@ from tests.streaming.helpers import stage
 
 Floats = NDArray[np.float32]
 DRIVER = CONTROLS.driver
-YAW = MOTION.index("ry")
+LIDS = MOTION.columns("eyeBlink")
 
 
 def wander(frames: int, seed: int = 0) -> Floats:
@@ -35,6 +35,7 @@ def wander(frames: int, seed: int = 0) -> Floats:
     wave = np.sin(2 * np.pi * noise.uniform(0.2, 0.9, (1, MOTION.size)) * t + phase)
     motion = 0.3 + 0.2 * wave
     motion[:, MOTION.expression.stop :] = 0.1 * wave[:, MOTION.expression.stop :]
+    motion[:, LIDS] = motion[:, LIDS[:1]]
     return motion.astype(np.float32)
 
 
@@ -66,6 +67,13 @@ def test_unseen_frames_are_bridged() -> None:
     played = ClipDriver(motion).motion
     np.testing.assert_allclose(played[25], 0.5 * (motion[19] + motion[30]), atol=0.03)
     np.testing.assert_array_equal(played[0], motion[3])
+
+
+def test_a_blink_seen_by_half_is_a_blink_and_a_wink_a_wink() -> None:
+    motion = np.zeros((3, MOTION.size), np.float32)
+    motion[:, LIDS] = [[0.9, 0.32], [0.9, 0.05], [0.0, 0.0]]
+    played = ClipDriver(motion).motion[:, LIDS]
+    np.testing.assert_allclose(played, [[0.9, 0.9], [0.9, 0.05], [0.0, 0.0]], atol=1e-6)
 
 
 def test_a_clip_without_a_face_is_refused() -> None:
