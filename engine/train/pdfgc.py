@@ -109,6 +109,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--expression-steps", type=int, default=0, help="default: the recipe's")
     parser.add_argument("--ablate", choices=sorted(ABLATIONS), default="full", help="of the expression")
     args = parser.parse_args(argv)
+    if args.ablate != "full":
+        if args.out == parser.get_default("out"):
+            parser.error("an ablation would replace the shipped weights; name a place with --out")
+        args.only = "expression"
     torch.set_num_threads(1)
     corpus = Corpus(args.corpus)
     features = Features(args.corpus, ContrastiveEncoder(), "contrastive")

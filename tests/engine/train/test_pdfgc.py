@@ -11,6 +11,7 @@ import torch
 
 from engine.samplers.pdfgc.expression import ARTICULATION, READ
 from engine.train.corpus import Corpus, Entry, Take, write_index, write_take
+from engine.train.pdfgc import main
 from engine.train.pdfgc_expression import (
     ABLATIONS,
     Examples,
@@ -71,6 +72,12 @@ def test_training_keeps_speech_out_of_the_code_and_moods_in() -> None:
         found[name] = float(torch.corrcoef(pair)[0, 1])
     assert leaks["full"] < 0.4 * leaks["none"]
     assert found["full"] > 0.5
+
+
+def test_an_ablation_never_replaces_the_shipped_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--corpus", "nowhere", "--ablate", "none"])
+    assert "--out" in capsys.readouterr().err
 
 
 def _take(name: str, motion: np.ndarray) -> Take:
