@@ -85,7 +85,7 @@ def build(material: Material, steps: int, ablate: str = "") -> tuple[GohdNetwork
     scores["eyes"] = train_eyes(
         net.lips, net.eyes, material.people, material.dev, EyeRecipe(steps=max(2, int(300 * share)))
     )
-    scores["blinks"] = train_blinks(net.lips, net.eyes, material.people)
+    scores["blinks"] = train_blinks(net.lips, net.eyes, material.people, material.dev)
     net.blink_profile.copy_(torch.from_numpy(blink_profile(material.people)))
     net.eye_gain.copy_(torch.from_numpy(restore_upper(net.lips, net.eyes, material.people)))
     recipe = PoseRecipe(steps=max(8, int(1200 * share)))

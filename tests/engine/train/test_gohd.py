@@ -129,7 +129,8 @@ def test_stage_two_learns_a_brow_that_follows_the_voice() -> None:
 
 def test_the_chance_of_a_blink_adds_up_to_the_tracked_rate() -> None:
     networks = random_networks()
-    rates = train_blinks(networks.lips, networks.eyes, [_person(k) for k in range(4)], steps=60)
+    people = [_person(k) for k in range(4)]
+    rates = train_blinks(networks.lips, networks.eyes, people, people, steps=60)
     assert rates["blinks_made"] == pytest.approx(rates["blinks_tracked"], rel=0.25)
 
 
