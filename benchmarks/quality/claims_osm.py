@@ -61,6 +61,7 @@ class Finding:
     claim: str
     ours: dict[str, float]
     paper: dict[str, float]
+    n: int
     note: str = ""
 
 
@@ -154,6 +155,7 @@ def landmark_variants(corpus: Corpus, features: Features, steps: int, heard: lis
                 f"landmark loss among {losses}: LMD (here lmd_m, %)",
                 {name: row["lmd_m"] for name, row in scores.items()},
                 PAPER_LANDMARK,
+                len(heard),
                 json.dumps(scores),
             )
         )
@@ -180,9 +182,13 @@ def clip_variants(corpus: Corpus, features: Features, steps: int, heard: list[He
         Finding(
             "clips against frames: SSIM (here of the head's pose)", values("ssim_pose"), PAPER_CLIP, note
         ),
-        Finding("clips against frames: jitter of the head, deg", values("jitter"), {}),
-        Finding("clips against frames: spectral distance from people, dB", values("spectral_db"), {}),
-        Finding("diversity (here deviation of the rotation, rad; paper on HDTF)", own, PAPER_DIVERSITY),
+        Finding("clips against frames: jitter of the head, deg", values("jitter"), {}, len(free)),
+        Finding(
+            "clips against frames: spectral distance from people, dB", values("spectral_db"), {}, len(free)
+        ),
+        Finding(
+            "diversity (here deviation of the rotation, rad; paper on HDTF)", own, PAPER_DIVERSITY, len(free)
+        ),
     ]
 
 
@@ -215,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     measures = {"clip": clip_variants, "landmark": landmark_variants}
     for key in args.claims:
         for finding in measures[key](corpus, features, args.steps, heard):
-            line = json.dumps({"family": "osm", **asdict(finding), "n": len(heard), "steps": args.steps,
+            line = json.dumps({"family": "osm", **asdict(finding), "steps": args.steps,
                                "commit": _commit()})  # fmt: skip
             print(line, flush=True)
             if args.results is not None:
