@@ -180,7 +180,11 @@ def clip_variants(corpus: Corpus, features: Features, steps: int, heard: list[He
     own = {"ours": scores["clips"]["diversity"], "people": scores["people"]["diversity"]}
     return [
         Finding(
-            "clips against frames: SSIM (here of the head's pose)", values("ssim_pose"), PAPER_CLIP, note
+            "clips against frames: SSIM (here of the head's pose)",
+            values("ssim_pose"),
+            PAPER_CLIP,
+            len(free),
+            note,
         ),
         Finding("clips against frames: jitter of the head, deg", values("jitter"), {}, len(free)),
         Finding(
