@@ -84,8 +84,8 @@ class VastSampler(VoiceSampler):
         size = self.nets.config.style.size
         own = _VARIETY * normals(moment.seed, _STYLE_STREAM, 0, size).T
         strength = moment.controls.style[:, None]
-        prompted = strength * moment.controls.code[:, :size]
-        goal = np.concatenate([prompted + (1.0 - strength) * own, prompted], axis=1)
+        asked = strength * moment.controls.code[:, :size]
+        goal = np.concatenate([asked + (1.0 - strength) * own, asked], axis=1)
         noise = _LIVELY * normals(moment.seed, _FACE_STREAM, moment.frame, len(WEAK)).T
         with torch.inference_mode():
             style, prompted = _follow(torch.from_numpy(goal).float(), networks).chunk(2, dim=1)
