@@ -17,6 +17,8 @@ __all__ = ["CueState", "Cues", "VoiceCues", "VoiceFrame"]
 
 _FLOOR_DB = -70.0
 _RANGE_DB = 30.0
+# No voice holds its level within 0.4 dB from frame to frame for 0.2 s: a hum or a test tone does.
+_STEADY_DB, _STEADY_FRAMES = 0.4, 5.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class CueState:
     quiet_s: Floats
     speaking: Bools
     rest_s: Floats
+    level_db: Floats
+    steady: Floats
+    """frames since the level last changed: a hum's never does"""
 
 
 class VoiceCues:
@@ -88,6 +93,8 @@ class VoiceCues:
             quiet_s=np.full(batch, 10.0),
             speaking=np.zeros(batch, dtype=bool),
             rest_s=zero.copy(),
+            level_db=np.full(batch, -120.0),
+            steady=zero.copy(),
         )
 
     def step(self, frame: VoiceFrame, state: CueState) -> Cues:
@@ -113,9 +120,12 @@ class VoiceCues:
         value += rate * gap
 
     def _activity(self, frame: VoiceFrame, state: CueState) -> Floats:
-        """The speech probability, which must also be audible: hiss the detector likes stays shut."""
+        """The speech probability, which must also be audible and alive: hiss and hum stay shut."""
         audible = np.clip((frame.level_db - _FLOOR_DB) / 6.0, 0.0, 1.0)
-        active = np.clip(frame.voice, 0.0, 1.0) * audible
+        still = np.abs(frame.level_db - state.level_db) < _STEADY_DB
+        state.steady[...] = np.where(still, state.steady + 1.0, 0.0)
+        state.level_db[...] = frame.level_db
+        active = np.clip(frame.voice, 0.0, 1.0) * audible * (state.steady < _STEADY_FRAMES)
         self._toward(state.gate, active, 0.02, 0.03)
         self._toward(state.presence, active, 0.25, 0.7)
         return active

@@ -166,3 +166,11 @@ def test_sad_people_move_less_and_angry_ones_more() -> None:
     _, angry = _run({"emotion.angry": 1.0}, start=0, seconds=8)
     turn = [float(m[:, MOTION.rotation].std(dim=0).norm()) for m in (sad, plain, angry)]
     assert turn[0] < 0.8 * turn[1] < turn[1] < turn[2]
+
+
+def test_a_hum_that_passes_for_a_voice_shuts_the_mouth_again() -> None:
+    x = talk(4, [(0.4, 4)])
+    x.data[:, 50:, COLUMNS.index("level")] = -3.0  # as loud as speech, and never changing
+    motion = sampler().forward(x, Cond.default(1))[0]
+    assert motion[20:50, MOTION.index("jawOpen")].max() > 0.1
+    assert motion[60:, LIPS].abs().max() == 0.0
