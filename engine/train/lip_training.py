@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, cast
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.samplers.lips import LipRange
-from engine.samplers.visemes import LIP_CHANNELS
+from engine.samplers.visemes import LIP_CHANNELS, LIP_COLUMNS
 from engine.train.corpus import Corpus, Features, Take
 from engine.train.lip_features import Sequence, warped
 from engine.train.lip_targets import geometry, opening_from, scale_opening, width_from
@@ -47,6 +47,10 @@ Floats = NDArray[np.float32]
 
 FALSE_SEAL = 0.12
 """Mean seal allowed on frames of phone-labelled speech whose phones seal nothing."""
+
+TRACKED_SHAPES = ("mouthPucker", "mouthStretch")
+"""Of :data:`SHAPES`, those a tracker sees: their range is the geometric mean of the prior's and of people's,
+for the prior overdraws them by a factor of two and a tracker of landmarks flattens them."""
 
 SHAPES = ("mouthPucker", "mouthSmile", "mouthStretch", "lowerLipIn", "tongueUp", "tongueBack")
 """Channels whose range the phonetic prior restores; those that part the lips follow real mouths."""
@@ -124,6 +128,8 @@ class LipData:
     real: list[Sequence]
     labelled: list[Sequence]
     dev: list[Sequence]
+    people: dict[str, float] = field(default_factory=dict)
+    """Deviation of each of :data:`TRACKED_SHAPES` in people's speech, mean over speakers of train and dev."""
 
     @staticmethod
     def read(corpus: Corpus, features: Features, delay_frames: float = Recipe.delay_frames) -> LipData:
@@ -139,7 +145,26 @@ class LipData:
             read("train", delay_frames, "real", "copy"),
             read("train", delay_frames, "labelled", "synthetic"),
             read("dev", 0.0, "real"),
+            _people(corpus),
         )
+
+
+def _people(corpus: Corpus) -> dict[str, float]:
+    """Deviation of the tracked shapes over the frames in which each person speaks."""
+    spoken: dict[str, list[Floats]] = defaultdict(list)
+    for split in ("train", "dev"):
+        for entry in corpus.select(split, "real"):
+            take = corpus.take(entry)
+            shapes = [
+                take.motion[:, list(LIP_COLUMNS[LIP_CHANNELS.index(n)])].mean(1) for n in TRACKED_SHAPES
+            ]
+            values = np.stack(shapes, axis=1)
+            known = np.isfinite(values).all(axis=1) & np.isfinite(take.opening)
+            spoken[entry.speaker].append(values[known])
+    deviations = [np.concatenate(v).std(axis=0) for v in spoken.values() if sum(map(len, v)) > 50]
+    if not deviations:
+        return {}
+    return dict(zip(TRACKED_SHAPES, (float(d) for d in np.mean(deviations, axis=0)), strict=True))
 
 
 def _sequence(take: Take, features: Floats, delay: float) -> Sequence:
@@ -277,7 +302,7 @@ def calibrate(net: LipModule, data: LipData) -> dict[str, float]:
     """Restore the ranges of a trained network on ``data`` (:class:`~engine.samplers.lips.LipRange`);
     returns its scores on ``dev``, whose speakers are unseen, as every user is."""
     if data.labelled:
-        restore_shapes(net, data.labelled)
+        restore_shapes(net, data.labelled, data.people)
     low, high = sharpen_seal(net, data.labelled, data.dev)
     ratio, shift = stretch_opening(net, data.dev)
     print(f"seal {low:.2f}..{high:.2f} becomes 0..1", flush=True)
@@ -309,15 +334,21 @@ def evaluate(net: LipModule, sequences: list[Sequence]) -> dict[str, float]:
     return {"r": round(float(r.mean()), 4), "amplitude": round(float(np.median(ratio)), 3)}
 
 
-def restore_shapes(net: LipModule, sequences: list[Sequence]) -> None:
-    """Set gain and bias of the shape channels so that their mean and deviation are the
-    prior's on ``sequences``; gains of more than 2 would mostly raise noise."""
+def restore_shapes(
+    net: LipModule, sequences: list[Sequence], people: Mapping[str, float] | None = None
+) -> None:
+    """Set gain and bias of the shape channels so that their mean and deviation are the prior's on
+    ``sequences``, drawn towards ``people``'s deviation where that is known; gains of more than 2 would
+    mostly raise noise."""
     made, prior = _raw_channels(net, sequences)
     for name in SHAPES:
         k = LIP_CHANNELS.index(name)
-        gain = float(np.clip(prior[:, k].std() / max(float(made[:, k].std()), 1e-6), 1.0, 2.0))
+        wanted = float(prior[:, k].std())
+        share = (people[name] / max(wanted, 1e-6)) ** 0.5 if people and name in people else 1.0
+        least = 1.0 if share == 1.0 else 0.4
+        gain = float(np.clip(share * wanted / max(float(made[:, k].std()), 1e-6), least, 2.0))
         net.range.gain[k] = gain
-        net.range.bias[k] = float(prior[:, k].mean()) - gain * float(made[:, k].mean())
+        net.range.bias[k] = share * float(prior[:, k].mean()) - gain * float(made[:, k].mean())
 
 
 def sharpen_seal(net: LipModule, labelled: list[Sequence], dev: list[Sequence]) -> tuple[float, float]:
@@ -352,9 +383,10 @@ def _raw_channels(net: LipModule, sequences: list[Sequence]) -> tuple[Floats, Fl
 
 
 def stretch_opening(net: LipModule, sequences: list[Sequence]) -> tuple[float, float]:
-    """Set the stretch so that the opening's mean and deviation are those of real mouths.
+    """Set the stretch (ratio, shift) so that the opening's mean and deviation are those of real mouths.
 
-    Real clips only, speakers alike: the deviation each shows on its own clips, then the mean.
+    Real clips only, speakers alike: the deviation each shows on its own clips, then the mean. What
+    seals and shut lips take away is given back: the median clip moves as far as its person.
     """
     unit, _ = geometry()
     found = []
@@ -368,9 +400,11 @@ def stretch_opening(net: LipModule, sequences: list[Sequence]) -> tuple[float, f
         a, b = np.concatenate(made), np.concatenate(real)
         found.append((b.std() / max(float(a.std()), 1e-6), a.mean(), b.mean()))
     ratio, made_mean, real_mean = (float(v) for v in np.mean(found, axis=0))
-    shift = max(0.0, ratio * made_mean - real_mean)
-    net.range.stretch.copy_(torch.tensor([ratio, shift]))
-    return ratio, shift
+    for _ in range(4):
+        shift = max(0.0, ratio * made_mean - real_mean)
+        net.range.stretch.copy_(torch.tensor([ratio, shift]))
+        ratio *= float(np.clip(1.0 / max(evaluate(net, sequences)["amplitude"], 1e-6), 0.8, 1.25))
+    return float(net.range.stretch[0]), float(net.range.stretch[1])
 
 
 def _by_speaker(sequences: list[Sequence]) -> dict[str, list[Sequence]]:
