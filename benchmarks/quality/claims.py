@@ -3,9 +3,10 @@
     python -m benchmarks.quality.claims [--results benchmarks/results/claims.jsonl]
 
 Each line of the file is one run of a family's ``claims_NAME.py``: ``family``, ``claim``, ``ours`` and
-``paper`` (variant -> value), ``commit`` and optionally ``n`` (how many things ours was measured on) and a
-``note``. The newest line of a claim counts. Values of different measures and data do not compare;
-what must agree is the **order** of the variants.
+``paper`` (variant -> value, or variant -> measure -> value), ``commit`` and optionally ``n`` (how many things
+ours was measured on) and a ``note``. The newest line of a claim counts. Values of different measures and
+data do not compare; what must agree is the **order** of the variants under one measure. ``STAND_INS`` says
+which of our measures stands beside a paper's. What this table shows, explained: ``benchmarks/CLAIMS.md``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from typing import Any
 from engine.errors import InputError
 
 __all__ = ["Claim", "main", "markdown", "read_claims", "same_order"]
+
+# By family: the paper's measure (empty where it gives one number a variant) -> the measure of ours beside it.
+STAND_INS = {
+    "gohd": {"": "ssim_pose", "mld": "lmd_m"},
+    "pdfgc": {"": "corruption"},
+    "vast": {"": "dvt_all"},
+}
+_MEASURES = frozenset({"lmd_m", "ssim_eyes", "ssim_pose", "corruption", "dvt_all", "dvt_strong"})
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "claims.jsonl"
 
@@ -54,8 +63,8 @@ def read_claims(path: Path) -> list[Claim]:
             claim = Claim(
                 raw["family"],
                 raw["claim"],
-                _values(raw["ours"]),
-                _values(raw["paper"]),
+                ours := _values(raw["ours"]),
+                _beside(raw["family"], ours, _values(raw["paper"])),
                 int(raw.get("n", 0)),
                 str(raw.get("commit", "")),
                 str(raw.get("note", "")),
@@ -67,15 +76,33 @@ def read_claims(path: Path) -> list[Claim]:
 
 
 def _values(raw: dict[str, Any]) -> dict[str, float]:
-    """What was measured; a value of null was not. A matrix (mapping of mappings) is laid out as
-    ``row/column``."""
+    """What was measured: null was not, and words and yes or no do not rank. A mapping of mappings is
+    laid out as ``row/column``."""
     found: dict[str, float] = {}
     for name, value in raw.items():
         if isinstance(value, dict):
             found |= {f"{name}/{inner}": v for inner, v in _values(value).items()}
-        elif value is not None:
+        elif value is not None and not isinstance(value, str | bool):
             found[name] = float(value)
     return found
+
+
+def _beside(family: str, ours: dict[str, float], paper: dict[str, float]) -> dict[str, float]:
+    """``paper`` with its variants named as ours, wherever another measure of ours stands in for its own."""
+    stand_ins = STAND_INS.get(family, {})
+    found: dict[str, float] = {}
+    for name, value in paper.items():
+        variant, slash, measure = name.rpartition("/")
+        others = [f"{name}/{stand_ins.get('')}"]
+        others += [f"{variant}/{stand_ins[measure]}"] if slash and measure in stand_ins else []
+        found[next((o for o in others if name not in ours and o in ours), name)] = value
+    return found
+
+
+def _measure(name: str) -> str:
+    """Of a variant's value: values of two measures have no order."""
+    measure = name.rpartition("/")[2]
+    return measure if measure in _MEASURES else ""
 
 
 def same_order(claim: Claim) -> tuple[int, int]:
@@ -83,6 +110,8 @@ def same_order(claim: Claim) -> tuple[int, int]:
     both = [name for name in claim.paper if name in claim.ours]
     agreeing = total = 0
     for a, b in itertools.combinations(both, 2):
+        if _measure(a) != _measure(b):
+            continue
         theirs, ours = claim.paper[a] - claim.paper[b], claim.ours[a] - claim.ours[b]
         if theirs != 0.0:
             total += 1

@@ -238,11 +238,14 @@ def main(argv: list[str] | None = None) -> int:
             "family": "vast",
             "claim": "Table 2: diversity near the prompts', above a deterministic model's",
             "ours": {
-                "vast": {"all": shipped["dvt_all"], "strong": shipped["dvt_strong"]},
-                "deterministic": {"all": rows["style"]["dvt_all"], "strong": rows["style"]["dvt_strong"]},
-                "prompt": real_diversity(voices),
+                "vast": {name: shipped[name] for name in ("dvt_all", "dvt_strong")},
+                "deterministic": {name: rows["style"][name] for name in ("dvt_all", "dvt_strong")},
+                "prompt": {f"dvt_{name}": value for name, value in real_diversity(voices).items()},
             },
-            "paper": {"all": PAPER_TABLE_2, "strong": PAPER_TABLE_2_STRONG},
+            "paper": {
+                name: {"dvt_all": value, "dvt_strong": PAPER_TABLE_2_STRONG[name]}
+                for name, value in PAPER_TABLE_2.items()
+            },
             "shipped": shipped,
         }
     )

@@ -55,6 +55,47 @@ def test_a_matrix_is_laid_out_cell_by_cell(tmp_path: Path) -> None:
     assert same_order(found) == (1, 1)
 
 
+def test_a_measure_of_ours_stands_beside_the_papers_and_orders_keep_to_one_measure(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    ours = {"full": {"lmd_m": 2.0, "ssim_eyes": 0.8, "var": 3.0}, "less": {"lmd_m": 2.1, "ssim_eyes": 0.9}}
+    paper = {"full": {"mld": 1.8, "ssim_eyes": 0.9}, "less": {"mld": 1.9, "ssim_eyes": 0.8}}
+    line = {"family": "gohd", "claim": "stages", "ours": ours, "paper": paper}
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (found,) = read_claims(path)
+    assert found.paper["less/lmd_m"] == 1.9
+    assert same_order(found) == (1, 2)
+
+
+def test_a_slash_in_a_variants_name_is_no_measure(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    ours = {"full": {"dvt_all": 2.0}, "w/o s": {"dvt_all": 1.0}}
+    line = {"family": "vast", "claim": "table 3", "ours": ours, "paper": {"full": 26.7, "w/o s": 21.1}}
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (found,) = read_claims(path)
+    assert found.paper == {"full/dvt_all": 26.7, "w/o s/dvt_all": 21.1}
+
+
+def test_words_of_a_paper_have_no_order(tmp_path: Path) -> None:
+    path = tmp_path / "claims.jsonl"
+    line = {
+        "family": "vast",
+        "claim": "figure",
+        "ours": {"full": 0.7},
+        "paper": {"full": True, "less": "worse"},
+    }
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (found,) = read_claims(path)
+    assert found.paper == {}
+    assert "not comparable" in markdown([found])
+
+
+def test_the_shipped_results_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    for family in ("gohd", "flowvq", "osm", "vast", "pdfgc"):
+        assert f"| {family} |" in said
+
+
 def test_what_is_missing_or_broken_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "claims.jsonl"
     assert main(["--results", str(path)]) == 1
