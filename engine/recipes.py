@@ -25,6 +25,8 @@ class _System:
     encoder: str
     make: Callable[[tuple[str, ...], str], VoiceSampler]
     about: str
+    head: Callable[[tuple[str, ...], str], VoiceSampler] | None = None
+    """Builds the head alone for any encoder with prosody, where the system's head needs no more."""
 
 
 def _speech(features: tuple[str, ...], space: str) -> VoiceSampler:
@@ -49,6 +51,12 @@ def _osm(features: tuple[str, ...], space: str) -> VoiceSampler:
     from engine.samplers.osm.sampler import OsmSampler
 
     return OsmSampler(features, space)
+
+
+def _osm_head(features: tuple[str, ...], space: str) -> VoiceSampler:
+    from engine.samplers.osm.sampler import OsmSampler
+
+    return OsmSampler(features, space, head_only=True)
 
 
 def _vast(features: tuple[str, ...], space: str) -> VoiceSampler:
@@ -96,7 +104,7 @@ _ENCODERS: dict[str, Callable[[], tuple[Stage[Any, Any, Any], tuple[str, ...]]]]
 SYSTEMS: dict[str, _System] = {
     "gohd": _System("mel", _gohd, "GoHD: two-stage expression, diffusion of the head"),
     "flowvq": _System("mel", _flowvq, "FlowVQTalker: emotional normalizing flows"),
-    "osm": _System("mel", _osm, "OSM-Net: a space of head motions"),
+    "osm": _System("mel", _osm, "OSM-Net: a space of head motions", _osm_head),
     "vast": _System("ppg", _vast, "VAST: the style of a video prompt"),
     "pdfgc": _System("contrastive", _pdfgc, "PD-FGC: every factor from its own source"),
     "idle": _System("ppg", _idle, "listening and thinking; never speaks"),
@@ -104,7 +112,7 @@ SYSTEMS: dict[str, _System] = {
 }
 """Samplers by name; each is a recipe of its own and a part of mixed ones."""
 
-DEFAULT = "speech"
+DEFAULT = "speech,head=osm"
 _FACTOR_NAMES = {"lips": "lips", "head": "pose", "pose": "pose", "eyes": "eyes", "brows": "expression",
                  "expression": "expression"}  # fmt: skip
 
@@ -182,12 +190,11 @@ def _mixed(text: str, pixels: PixelFormat) -> Pipeline:
     from engine.samplers.mixed import MixedSampler
 
     parts = mixture(text)
-    kinds = list(dict.fromkeys(SYSTEMS[name].encoder for name in parts.values()))
+    makers = {name: _part(name, parts) for name in dict.fromkeys(parts.values())}
+    kinds = list(dict.fromkeys(kind for kind, _ in makers.values()))
     heard = {kind: _ENCODERS[kind]() for kind in kinds}
     systems = {
-        name: SYSTEMS[name].make(heard[kind][1], heard[kind][0].spec.output)
-        for name in dict.fromkeys(parts.values())
-        for kind in (SYSTEMS[name].encoder,)
+        name: make(heard[kind][1], heard[kind][0].spec.output) for name, (kind, make) in makers.items()
     }
     starts: dict[str, int] = {}
     names: tuple[str, ...] = ()
@@ -197,11 +204,20 @@ def _mixed(text: str, pixels: PixelFormat) -> Pipeline:
     encoder = heard[kinds[0]][0] if len(kinds) == 1 else JoinedEncoder([heard[kind][0] for kind in kinds])
     sampler = MixedSampler(
         {factor: systems[name] for factor, name in parts.items()},
-        {factor: starts[SYSTEMS[name].encoder] for factor, name in parts.items()},
+        {factor: starts[makers[name][0]] for factor, name in parts.items()},
         names,
         encoder.spec.output,
     )
     return _animated(text, encoder, sampler, pixels)
+
+
+def _part(name: str, parts: Mapping[str, str]) -> tuple[str, Callable[[tuple[str, ...], str], VoiceSampler]]:
+    """The encoder that system ``name`` listens to in a mixture, and how it is built: where it only moves
+    the head, and can do so by prosody, it listens to the lips' encoder."""
+    system = SYSTEMS[name]
+    if system.head is not None and [f for f in parts if parts[f] == name] == ["pose"]:
+        return SYSTEMS[parts["lips"]].encoder, system.head
+    return system.encoder, system.make
 
 
 def build(name: str = "default", pixels: PixelFormat = PixelFormat.RGB) -> Pipeline:

@@ -284,11 +284,10 @@ class VoiceSampler:
 
     def _tempered(self, control: Controls) -> Controls:
         """Moods change how much head and mouth move, besides the expression itself."""
-        if not control.emotion.any():
+        if self.emotional or not control.emotion.any():
             return control
         size = manner(control.emotion)
-        lips = control.lips if self.emotional else control.lips * size[:, 2]
-        return replace(control, head=control.head * size[:, 1], lips=lips)
+        return replace(control, head=control.head * size[:, 1], lips=control.lips * size[:, 2])
 
     def _speak(self, said: Sampled, cues: Cues, control: Controls, state: VoiceState) -> Floats:
         lips = said.lips if said.lips is not None else np.zeros((len(state.rest), len(LIP_CHANNELS)))

@@ -29,3 +29,15 @@ def test_a_wrong_mixture_says_what_there_is(text: str, reason: str) -> None:
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="speech"):
         build("nobody")
+
+
+def test_a_head_that_needs_only_prosody_listens_to_the_lips_encoder() -> None:
+    pipeline = build("speech,head=osm")
+    assert pipeline.encoder.spec.name == "ppg"
+    assert pipeline.sampler.spec.name == "speech_sampler+osm_head"
+    assert build("vast,head=gohd").encoder.spec.name == "ppg+mel"
+
+
+def test_every_recipe_looks_at_most_80_ms_ahead() -> None:
+    for name in (*SYSTEMS, "default", "vast,head=osm,eyes=gohd"):
+        assert build(name).lookahead_ms <= 80, name

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import AssetError
+from engine.errors import AssetError, ConfigError
 from engine.samplers.cues import Cues
 from engine.samplers.noise import Floats, Seeds, normals
 from engine.samplers.osm.audio import PAST_FRAMES, AudioConfig, AudioMotion
@@ -165,10 +165,15 @@ class HeadMotion:
 
 
 @dataclass
+class NoLips:
+    """The state of lips that somebody else moves."""
+
+
+@dataclass
 class OsmNetworks:
     """The states of lips and head."""
 
-    lips: ExpressionState
+    lips: ExpressionState | NoLips
     head: HeadState
 
 
@@ -180,6 +185,7 @@ class OsmSampler(VoiceSampler):
         space: the encoder's output space, for the pipeline's check.
         weights: name or file of the weights.
         centre: draw nothing, follow the centre of the ball.
+        head_only: leave the lips to others; the head hears prosody alone, which every encoder has.
 
     Raises:
         AssetError: weights missing or trained on other columns.
@@ -189,22 +195,28 @@ class OsmSampler(VoiceSampler):
     acting = True
 
     def __init__(self, features: tuple[str, ...], space: str, weights: str | Path = "osm",
-                 centre: bool = False) -> None:  # fmt: skip
-        super().__init__("osm_sampler", features, space)
-        self.expression, self.motion = load_osm(weights, features)
+                 centre: bool = False, head_only: bool = False) -> None:  # fmt: skip
+        super().__init__("osm_head" if head_only else "osm_sampler", features, space)
+        self.expression: ExpressionNet | None = None
+        if head_only:
+            self.motion = load_head(weights, features)
+        else:
+            self.expression, self.motion = load_osm(weights, features)
         self.motion.centre = centre
 
     def fresh_networks(self, batch: int, cond: Cond) -> OsmNetworks:
-        return OsmNetworks(self.expression.init_state(batch), self.motion.init_state(batch))
+        lips = self.expression.init_state(batch) if self.expression is not None else NoLips()
+        return OsmNetworks(lips, self.motion.init_state(batch))
 
     def sample(self, window: Tensor, moment: Moment, networks: OsmNetworks) -> Sampled:
-        x = window[:, 0]
-        with torch.inference_mode():
-            lips = self.expression.step(x, networks.lips)
+        x, lips = window[:, 0], None
+        if self.expression is not None and isinstance(networks.lips, ExpressionState):
+            with torch.inference_mode():
+                lips = self.expression.step(x, networks.lips).double().numpy()
         pose = self.motion.step(
             x, moment.seed, moment.frame, moment.cues, moment.controls.action, networks.head
         )
-        return Sampled(lips=lips.double().numpy(), pose=pose)
+        return Sampled(lips=lips, pose=pose)
 
 
 def load_osm(name: str | Path, features: tuple[str, ...]) -> tuple[ExpressionNet, HeadMotion]:
@@ -226,6 +238,23 @@ def load_osm(name: str | Path, features: tuple[str, ...]) -> tuple[ExpressionNet
     )
     lips.load_state_dict(own)
     return lips.requires_grad_(False).eval(), head_motion(tensors)
+
+
+def load_head(name: str | Path, features: tuple[str, ...]) -> HeadMotion:
+    """The head's half alone, its columns found by name in another encoder's ``features``.
+
+    Raises:
+        AssetError: missing or damaged.
+        ConfigError: the encoder lacks a column of prosody.
+    """
+    tensors = load_weights(name)
+    trained_on = weights_metadata(name).get("features", "").split(",")
+    columns = [trained_on[k] for k in tensors["audio.columns"].tolist()]
+    missing = [column for column in columns if column not in features]
+    if missing:
+        raise ConfigError(f"the head of {name} hears {', '.join(missing)}, which the encoder does not give")
+    tensors["audio.columns"] = torch.tensor([features.index(column) for column in columns])
+    return head_motion(tensors)
 
 
 def head_motion(tensors: dict[str, Tensor]) -> HeadMotion:
