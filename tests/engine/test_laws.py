@@ -1,4 +1,7 @@
-"""Every law on every stage of every recipe, each stage fed with what the stage before it really gives."""
+"""Every law on every stage of every recipe, each stage fed with what the stage before it really gives.
+
+Stages that several recipes share (encoders, the warped photo) are held to the laws once.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ import torch
 from engine.config import asset_path
 from engine.errors import AssetError
 from engine.face.image import load_image
-from engine.face.portrait import analyse_portrait
+from engine.face.portrait import Portrait, analyse_portrait
 from engine.pipeline import Parallel, Pipeline
-from engine.recipes import RECIPES, build, prepare_identity
+from engine.recipes import RECIPES, SYSTEMS, build, prepare_identity
 from engine.samplers.tiny import TinySampler
 from engine.types import CONTROLS, AudioChunk, Cond, FeatureChunk, MotionChunk
 from tests.laws import LAWS, Case, audio_case
@@ -33,13 +36,18 @@ def _pipeline(recipe: str) -> Pipeline:
 
 
 @lru_cache
+def _portrait(name: str) -> Portrait:
+    return analyse_portrait(load_image(asset_path(f"demo/{name}")))
+
+
+@lru_cache
 def _cond(recipe: str) -> Cond:
     """Two rows: the astronaut and the drawn character."""
     pipeline = _pipeline(recipe)
-    rows = []
-    for seed, name in enumerate(("astronaut.png", "character.png")):
-        portrait = analyse_portrait(load_image(asset_path(f"demo/{name}")))
-        rows.append(Cond.for_identity(prepare_identity(pipeline, portrait), seed=seed))
+    rows = [
+        Cond.for_identity(prepare_identity(pipeline, _portrait(name)), seed=seed)
+        for seed, name in enumerate(("astronaut.png", "character.png"))
+    ]
     return Cond(
         seed=torch.cat([row.seed for row in rows]),
         rest=torch.cat([row.rest for row in rows]),
@@ -47,14 +55,24 @@ def _cond(recipe: str) -> Cond:
     )
 
 
-def _features(recipe: str, frames: int, seed: int) -> FeatureChunk:
+@lru_cache
+def _heard(recipe: str, frames: int, seed: int) -> torch.Tensor:
     audio: AudioChunk = audio_case("", None).make(frames, seed)
+    return _pipeline(recipe).encoder.forward(audio, _cond(recipe))
+
+
+def _features(recipe: str, frames: int, seed: int) -> FeatureChunk:
     controls = CONTROLS.default(2).unsqueeze(1).repeat(1, frames, 1)
-    return FeatureChunk(0, _pipeline(recipe).encoder.forward(audio, _cond(recipe)), controls)
+    return FeatureChunk(0, _heard(recipe, frames, seed).clone(), controls)
+
+
+@lru_cache
+def _moved(recipe: str, frames: int, seed: int) -> torch.Tensor:
+    return _pipeline(recipe).sampler.forward(_features(recipe, frames, seed), _cond(recipe))
 
 
 def _motion(recipe: str, frames: int, seed: int) -> MotionChunk:
-    return MotionChunk(0, _pipeline(recipe).sampler.forward(_features(recipe, frames, seed), _cond(recipe)))
+    return MotionChunk(0, _moved(recipe, frames, seed).clone())
 
 
 def recipe_case(recipe: str, part: str) -> Case:
@@ -73,11 +91,37 @@ def parallel_case() -> Case:
     return Case("parallel", stage, lambda frames, seed: _features("tiny", frames, seed), _cond("tiny"))
 
 
+MIXTURE = "vast,head=osm,eyes=gohd"
+"""Two encoders side by side, three systems, two look-aheads."""
+
+
+def _stages() -> list[tuple[str, str]]:
+    """(recipe, part), leaving out an encoder or animator that an earlier recipe has."""
+    encoders = {system.encoder: name for name, system in reversed(SYSTEMS.items())}
+    found = [("default", part) for part in PARTS] + [("tiny", part) for part in PARTS]
+    for name in SYSTEMS:
+        found += [(name, "encoder")] if name in encoders.values() else []
+        found.append((name, "sampler"))
+    return [*found, (MIXTURE, "encoder"), (MIXTURE, "sampler")]
+
+
 CASES: dict[str, Callable[[], Case]] = {"parallel": parallel_case} | {
     f"{recipe}.{part}": (lambda recipe=recipe, part=part: recipe_case(recipe, part))
-    for recipe in RECIPES
-    for part in PARTS
+    for recipe, part in _stages()
 }
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_stage_has_its_case(recipe: str) -> None:
+    for part in PARTS:
+        stage = getattr(_pipeline(recipe), part)
+        kinds = {
+            (type(one), one.spec)
+            for name in RECIPES
+            if f"{name}.{part}" in CASES
+            for one in (getattr(_pipeline(name), part),)
+        }
+        assert (type(stage), stage.spec) in kinds, part
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__.removeprefix("law_"))
