@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.config import asset_path
 from engine.errors import AssetError
 from engine.weights import load_weights, save_weights, weights_metadata
 
@@ -31,3 +32,15 @@ def test_missing_and_damaged_files_say_what_to_do(tmp_path: Path) -> None:
         load_weights(broken)
     with pytest.raises(AssetError, match="damaged"):
         weights_metadata(broken)
+
+
+def test_every_shipped_file_has_a_card_of_the_same_plan() -> None:
+    files = sorted(asset_path("ppg.safetensors").parent.glob("*.safetensors"))
+    assert len(files) >= 12
+    for file in files:
+        card = file.with_suffix(".md").read_text(encoding="utf-8")
+        headings = [line[3:] for line in card.splitlines() if line.startswith("## ")]
+        assert headings == ["Licence", "Data", "Method", "Measured", "Known limits", "Rebuild"], file.name
+        command = card.partition("## Rebuild")[2]
+        assert "visavis train " in command or "python -m engine.train." in command, file.name
+        assert file.stat().st_size <= 12 * 2**20, file.name
