@@ -32,12 +32,37 @@ _EXAMPLES = """examples:
   visavis serve --portrait me.jpg --budget-ms 120  your own face, a tighter latency
   visavis serve --host 0.0.0.0 --token SECRET      for others: http://HOST:8080/?token=SECRET
   visavis render me.jpg speech.wav -o out.mp4      a file instead of a stream
+  visavis render me.jpg speech.wav -o sad.mp4 --recipe flowvq --emotion sad=0.8
   visavis prepare group.jpg -o me.avatar --face 2  analyse once, load in a moment
   visavis demo --seconds 20 --out out/demo.mp4     the whole way without a browser
-  visavis track clips/ --out tracks                real people's motion, from video
+  visavis track clips/ --out tracks --jobs 2       real people's motion, from video
   visavis train                                    what can be trained, and how
+  visavis train osm --corpus CORPUS                one shipped file again
   visavis doctor                                   what is missing, and how to get it
 """
+
+_SERVE_EXAMPLES = """examples:
+  visavis serve --portrait me.jpg --budget-ms 120
+  visavis serve --recipe osm                       a head that nods, tilts and faces you when asked
+  visavis serve --recipe vast                      style of a video: on the page, or POST /api/style
+  visavis serve --recipe speech,head=gohd          lips of one system, head of another
+  visavis serve --host 0.0.0.0 --token SECRET      for others: http://HOST:8080/?token=SECRET
+  visavis serve --play speech.wav --record out.mp4
+"""
+
+_RENDER_EXAMPLES = """examples:
+  visavis render me.jpg speech.wav -o out.mp4
+  visavis render me.jpg speech.wav -o sad.mp4 --recipe flowvq --emotion sad=0.8 --emotion fearful=0.2
+  visavis render me.jpg speech.wav -o mine.mp4 --recipe vast --style interview.mp4
+  visavis render me.jpg speech.wav -o acted.mp4 --recipe pdfgc --drive pose=me.mp4 --drive expression=act.mp4
+  visavis render me.jpg speech.wav -o nod.mp4 --recipe osm --set action.nod=1 --set strengthHead=1.2
+"""
+
+# Spelt out, so that --help need not load the engine; a test holds it against engine.recipes.
+_RECIPES = (
+    "which engine to run: default, gohd, flowvq, osm, vast, pdfgc, idle or speech, or a mixture: NAME and "
+    "FACTOR=NAME for lips, head, eyes, brows, as vast,head=osm,eyes=gohd (default: %(default)s)"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_engine(command: argparse.ArgumentParser, budget: bool = True) -> None:
-    command.add_argument("--recipe", default="default", help="which engine to run (default: %(default)s)")
+    command.add_argument("--recipe", default="default", help=_RECIPES)
     command.add_argument("--seed", type=int, default=0, help="same seed, same motion (default: %(default)s)")
     command.add_argument(
         "--framing",
@@ -112,7 +137,7 @@ def _add_serve(commands: Any) -> None:
     command = commands.add_parser(
         "serve",
         help="serve the page, WHEP, WHIP and WebSocket",
-        epilog=_EXAMPLES,
+        epilog=_SERVE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--portrait", type=Path, help="a photo or an .avatar; shown first on the page")
@@ -160,7 +185,12 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_render(commands: Any) -> None:
-    command = commands.add_parser("render", help="PHOTO + AUDIO -> MP4, the live path's pixels")
+    command = commands.add_parser(
+        "render",
+        help="PHOTO + AUDIO -> MP4, the live path's pixels",
+        epilog=_RENDER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_argument("photo", type=Path, help="a photo or an .avatar")
     command.add_argument("audio", type=Path, help="any file with sound")
     command.add_argument("-o", "--out", type=Path, required=True, help="the MP4 to write")
@@ -187,7 +217,7 @@ def _add_render(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any live control, as strengthHead=0.5",
+        help="any live control, as strengthHead=0.5 (docs/CONTROLS.md)",
     )
     _add_engine(command, budget=False)
     command.set_defaults(run=_render)
@@ -199,7 +229,7 @@ def _add_prepare(commands: Any) -> None:
     command.add_argument("-o", "--out", type=Path, required=True, help="the .avatar to write")
     command.add_argument("--face", type=int, help="which face, where there are several")
     command.add_argument("--consent", default="", metavar="TEXT", help="note on the shown person's consent")
-    command.add_argument("--recipe", default="default", help="for which engine (default: %(default)s)")
+    command.add_argument("--recipe", default="default", help=_RECIPES)
     command.set_defaults(run=_prepare)
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import av
 import pytest
 
 from engine.config import asset_path
+from engine.recipes import RECIPES, SYSTEMS, mixture
 from streaming.cli import main, parser
 
 TINY = ["--recipe", "tiny"]
@@ -25,6 +27,28 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "visavis demo --seconds 20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "render", "prepare"])
+def test_help_names_every_recipe_and_how_to_mix(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    words = set(re.findall(r"[a-z]+", capsys.readouterr().out))
+    assert words >= set(SYSTEMS) | {"default", "lips", "head", "eyes", "brows"}
+
+
+def test_the_examples_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ([], ["serve"], ["render"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    examples = [line.split("  ")[0].split()[1:] for line in lines if line.startswith("visavis ")]
+    own = [words for words in examples if words[0] not in ("track", "train")]
+    assert len(own) >= 15
+    for words in own:
+        args = parser().parse_args(words)
+        if getattr(args, "recipe", "default") != "default":
+            assert args.recipe in RECIPES or mixture(args.recipe)
 
 
 @pytest.mark.parametrize(
