@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -38,3 +40,15 @@ def test_cond_rows_are_conds_of_one() -> None:
     assert cond.batch == 3
     assert int(cond.row(2).seed) == 7
     assert cond.row(2).batch == 1
+
+
+def test_every_control_is_documented_with_its_range() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "CONTROLS.md"
+    text = page.read_text(encoding="utf-8").replace("−", "-")
+    for name in CONTROLS.sliders:
+        (row,) = [
+            line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]
+        ]
+        k = CONTROLS.index(name)
+        numbers = row.split("|")[2].replace("rad", "").partition("(")[0].replace(", whole", "").split("…")
+        assert [float(n) for n in numbers] == [CONTROLS.low[k], CONTROLS.high[k]], name
