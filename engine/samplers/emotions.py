@@ -12,7 +12,7 @@ import numpy as np
 from engine.samplers.noise import Floats
 from engine.types import EMOTIONS, EXPRESSION_NAMES, MOTION
 
-__all__ = ["DYNAMICS", "STYLES", "add_emotion", "manner"]
+__all__ = ["DYNAMICS", "STYLES", "add_emotion", "manner", "sober"]
 
 _BOTH = ("Left", "Right")
 # Unit -> amount at full strength; names without a side stand for both. Sides differ by a little
@@ -56,6 +56,15 @@ _MANNER: dict[str, tuple[float, float, float]] = {
 }
 
 
+# Share of a portrait's own smile that goes besides what the style takes: on a broad smile the
+# fixed amounts leave a grin under angry brows.
+_SOBERS: dict[str, float] = {"angry": 0.85, "contempt": 0.4, "disgusted": 0.7, "fearful": 0.8, "happy": 0.0,
+                             "sad": 0.9, "surprised": 0.6}  # fmt: skip
+_SMILING = [
+    k for k, n in enumerate(EXPRESSION_NAMES) if n.startswith(("mouthSmile", "mouthDimple", "cheekSq"))
+]
+
+
 def _styles() -> Floats:
     table = np.zeros((len(EMOTIONS), len(EXPRESSION_NAMES)))
     for row, emotion in enumerate(EMOTIONS):
@@ -89,6 +98,14 @@ def add_emotion(motion: Floats, strength: Floats) -> None:
     motion[:, MOTION.expression] += added
 
 
+def sober(motion: Floats, strength: Floats, rest: Floats) -> None:
+    """Take the smile of ``rest`` [B, 72] out of ``motion`` [B, 72] in place, as far as the emotions
+    bar one."""
+    shares = _shares(strength)
+    left = np.maximum(rest[:, _SMILING] + shares @ np.minimum(STYLES[:, _SMILING], 0.0), 0.0)
+    motion[:, _SMILING] -= (shares @ _BARRED)[:, None] * left
+
+
 def _shares(strength: Floats) -> Floats:
     """Strengths that sum to at most 1."""
     return np.asarray(strength / np.maximum(strength.sum(axis=1, keepdims=True), 1.0))
@@ -98,3 +115,4 @@ _SEAL = EXPRESSION_NAMES.index("lipsSealed")
 _PARTING = [
     k for k, n in enumerate(EXPRESSION_NAMES) if n.startswith(("mouthUpperUp", "mouthLowerDown", "jawOpen"))
 ]
+_BARRED: Floats = np.array([_SOBERS[emotion] for emotion in EMOTIONS])

@@ -29,7 +29,7 @@ from engine.samplers.controls import (
     smooth_controls,
 )
 from engine.samplers.cues import Cues, CueState, VoiceCues, VoiceFrame
-from engine.samplers.emotions import add_emotion, manner
+from engine.samplers.emotions import add_emotion, manner, sober
 from engine.samplers.factors import UPPER
 from engine.samplers.gaze import Gaze, GazeState
 from engine.samplers.head import Head, HeadState
@@ -276,6 +276,7 @@ class VoiceSampler:
             motion[:, MOTION.expression] += said.mood
         if not self.emotional:
             add_emotion(motion, control.emotion)
+        sober(motion, control.emotion, state.rest)
         add_smile(motion, control.smile)
         follow_driver(motion, control, state.rest, self.takes_up)
         glide(motion, control.changed, self.dt, body.seam)

@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.errors import AssetError
 from engine.layers.flow import on_manifold
 from engine.samplers.emotions import STYLES, manner
+from engine.samplers.factors import UPPER
 from engine.samplers.flowvq.networks import (
     CLASSES,
     TAPS,
@@ -31,12 +32,21 @@ from engine.samplers.flowvq.networks import (
 from engine.samplers.flowvq.vector import MOUTH, OPENING_UNIT, SIZE, to_expression
 from engine.samplers.lips import LipNet, LipNetConfig
 from engine.samplers.noise import Floats, normals
+from engine.samplers.rows import spring
 from engine.samplers.visemes import LIP_CHANNELS
-from engine.samplers.voice import Moment, Sampled, VoiceSampler
-from engine.types import EXPRESSION_NAMES, Cond
+from engine.samplers.voice import Float32s, Moment, Sampled, VoiceSampler
+from engine.types import EXPRESSION_NAMES, MOTION, Cond
 from engine.weights import load_weights, weights_metadata
 
-__all__ = ["PULL", "FlowvqNetworks", "FlowvqSampler", "FlowvqWeights", "bounded", "load_flowvq"]
+__all__ = ["PULL", "SPRING", "FlowvqNetworks", "FlowvqSampler", "FlowvqWeights", "bounded", "load_flowvq"]
+
+
+def _other(name: str) -> str:
+    """The same unit on the other side of the face."""
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
+
 
 _STREAM = 700
 _POSE_STREAM = 760
@@ -45,13 +55,20 @@ _NEIGHBOURS = 8
 _SPAN = max(TAPS)
 _LIMIT = np.concatenate([np.radians([11.0, 16.0, 9.0]), [0.25, 0.2, 0.25]])
 """Poses never go beyond this (rad, inter-ocular distances)."""
-PULL = 0.002
+PULL = 0.015
 """Share of the pose that a frame gives back toward the portrait's: no stream drifts."""
 _SETTLE = torch.full((SIZE,), 0.5)
 _SETTLE[MOUTH] = 0.25
 _SETTLE[-1] = 0.25
 """Share of the way to each new sample that a frame goes: faces have mass, samples jitter."""
 _SLOW = 0.02
+SPRING = 25.0
+"""1/s, of the critically damped spring through which the head shows: steps drawn anew shake it."""
+_LASTING = 0.8
+"""Correlation of a frame's draw with the last one's: drawn anew each frame, brows and lids tremble."""
+_MIRROR = [UPPER.index(MOTION.index(_other(MOTION.names[k]))) for k in UPPER]
+_BLEND = 0.4
+"""Share of each side of a neutral upper face that comes from the other side: brows and lids go together."""
 _TAKEN = np.minimum(STYLES, 0.0)
 _SEAL = LIP_CHANNELS.index("lipsSealed")
 _UPPER_LIP = [EXPRESSION_NAMES.index(n) for n in ("mouthUpperUpLeft", "mouthUpperUpRight")]
@@ -72,7 +89,8 @@ class FlowvqWeights:
 class FlowvqNetworks:
     """Memories, batch first: lips [B, H], audio of both flows, the last frames of the expression in
     normalised coordinates [B, span, SIZE], of the pose and its velocity [B, span, 12], the vector as shown
-    and its slow distance from the label's mean [B, SIZE] each, frames so far [B, 1]."""
+    and its slow distance from the label's mean [B, SIZE] each, frames so far [B, 1], the draw behind the last
+    latent code [B, SIZE + freedom], the head as shown and its speed [B, 6] each."""
 
     lips: Tensor
     exp: HearingState
@@ -82,6 +100,9 @@ class FlowvqNetworks:
     shown: Tensor
     slow: Tensor
     frames: Tensor
+    draws: Tensor
+    place: Floats
+    speed: Floats
 
 
 class FlowvqSampler(VoiceSampler):
@@ -102,16 +123,30 @@ class FlowvqSampler(VoiceSampler):
     """
 
     emotional = True
+    styled = True
 
     def __init__(self, features: tuple[str, ...], space: str, weights: FlowvqWeights | None = None) -> None:
         super().__init__("flowvq_sampler", features, space)
         made = weights if weights is not None else load_flowvq(features=features)
+        self._made = made
         self.lips, self.exp, self.pose_flow, self.lip_share = made.lips, made.exp, made.pose, made.lip_share
         self.exp.flow.freeze()
         self.pose_flow.flow.freeze()
+        freedom = self.exp.prior.freedom
+        self._freedom = 0 if np.isinf(freedom) else int(freedom)
         self._unit = self.lips.range.opening_unit.double().numpy()
         self._neutral = self.exp.norm.mean[0, MOUTH].detach().double().numpy()
         self._lags = torch.tensor([_SPAN - lag for lag in TAPS])
+
+    def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
+        """:func:`engine.samplers.flowvq.transfer.style_code` with this sampler's networks, float32 [64].
+
+        A clip in which no voice is heard counts as one without sound.
+        """
+        from engine.samplers.flowvq.transfer import style_code  # which needs this module's weights
+
+        speaks = features[:, self.features.index("voice")].max(initial=0.0) > 0.5
+        return style_code(motion, features if speaks else None, self._made)
 
     def fresh_networks(self, batch: int, cond: Cond) -> FlowvqNetworks:
         return FlowvqNetworks(
@@ -123,6 +158,9 @@ class FlowvqSampler(VoiceSampler):
             torch.zeros(batch, SIZE),
             torch.zeros(batch, SIZE),
             torch.zeros(batch, 1),
+            torch.zeros(batch, SIZE + self._freedom),
+            np.zeros((batch, 6)),
+            np.zeros((batch, 6)),
         )
 
     def sample(self, window: Tensor, moment: Moment, networks: FlowvqNetworks) -> Sampled:
@@ -130,7 +168,7 @@ class FlowvqSampler(VoiceSampler):
             channels, hidden = self.lips(window[:, :1], networks.lips[None])
             networks.lips.copy_(hidden[0])
             x = self._expression(window, moment, networks).double().numpy()
-            pose = self._pose(window, moment, networks).double().numpy()
+            pose = self._pose(window, moment, networks)
             networks.frames.add_(1.0)
             weights = labels(torch.from_numpy(moment.controls.emotion).float()).double().numpy()
         emotion = moment.controls.emotion
@@ -138,6 +176,7 @@ class FlowvqSampler(VoiceSampler):
         # Trackers see a little mood in every neutral mouth; it is no part of an emotion.
         x[:, MOUTH] -= weights[:, :1] * self._neutral
         upper, mood = to_expression(x)
+        upper = upper + _BLEND * weights[:, :1] * (upper[:, _MIRROR] - upper)
         feeling = np.clip(4.0 * np.maximum(emotion.sum(1), moment.controls.style), 0.0, 1.0)
         mood = mood * feeling[:, None] + emotion @ _TAKEN / np.maximum(emotion.sum(1, keepdims=True), 1.0)
         lips = self._open(channels[:, 0].double().numpy(), x[:, 0], change[:, 2])
@@ -166,7 +205,7 @@ class FlowvqSampler(VoiceSampler):
         )
         code = torch.from_numpy(moment.controls.code[:, :SIZE]).float()
         centre = self.exp.prior.means[:1].expand(batch, -1)
-        z = torch.cat([self._code(weights, moment), centre + code, centre])
+        z = torch.cat([self._code(weights, moment, networks), centre + code, centre])
         x, styled, plain = self.exp.decode(z, label, tokens).chunk(3)
         normal, _ = self.exp.norm(x, weights)
         networks.face.copy_(torch.cat([networks.face[:, 1:], normal[:, None]], dim=1))
@@ -184,12 +223,12 @@ class FlowvqSampler(VoiceSampler):
         networks.shown.add_(rate * (goal - networks.shown))
         return networks.shown.clone()
 
-    def _code(self, weights: Tensor, moment: Moment) -> Tensor:
+    def _code(self, weights: Tensor, moment: Moment, networks: FlowvqNetworks) -> Tensor:
         """A latent code [B, SIZE] drawn from the emotion's component and projected to training codes."""
-        freedom = self.exp.prior.freedom
-        extra = 0 if np.isinf(freedom) else int(freedom)
-        draws = torch.from_numpy(normals(moment.seed, _STREAM, moment.frame, SIZE + extra).T).float()
-        chi = draws[:, SIZE:].square().sum(1) if extra else None
+        fresh = torch.from_numpy(normals(moment.seed, _STREAM, moment.frame, SIZE + self._freedom).T).float()
+        lasting = _LASTING * (networks.frames > 0)
+        draws = networks.draws.copy_(lasting * networks.draws + (1.0 - lasting.square()).sqrt() * fresh)
+        chi = draws[:, SIZE:].square().sum(1) if self._freedom else None
         mean = weights @ self.exp.prior.means
         z = self.exp.prior.sample(draws[:, :SIZE], chi, weights) - mean
         codes = self.exp.codes[weights.argmax(1)]
@@ -205,8 +244,8 @@ class FlowvqSampler(VoiceSampler):
 
     # -- the head ------------------------------------------------------------------------------
 
-    def _pose(self, window: Tensor, moment: Moment, networks: FlowvqNetworks) -> Tensor:
-        """The head's pose [B, 6]: the last one and a sampled step, bounded, slowly drawn back."""
+    def _pose(self, window: Tensor, moment: Moment, networks: FlowvqNetworks) -> Floats:
+        """The head's pose [B, 6]: the last one and a sampled step, bounded, slowly drawn back, as shown."""
         net = self.pose_flow
         audio = net.hearing.advance(window[:, :1], networks.pose)[:, 0]
         past = networks.head[:, self._lags] / net.scale
@@ -219,7 +258,9 @@ class FlowvqSampler(VoiceSampler):
         networks.head.copy_(
             torch.cat([networks.head[:, 1:], torch.cat([pose, pose - before], 1)[:, None]], 1)
         )
-        return bounded(net.gain * pose)
+        goal = bounded(net.gain * pose).double().numpy()
+        spring(networks.place, networks.speed, goal, SPRING, self.dt)
+        return networks.place.copy()
 
 
 def bounded(pose: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.samplers.emotions import DYNAMICS, STYLES, add_emotion, manner
+from engine.samplers.emotions import DYNAMICS, STYLES, add_emotion, manner, sober
 from engine.types import EMOTIONS, EXPRESSION_NAMES, MOTION
 
 
@@ -74,3 +74,19 @@ def test_manner_is_one_for_neutral_and_the_table_at_full_strength() -> None:
     assert np.array_equal(manner(np.zeros((2, len(EMOTIONS)))), np.ones((2, 3)))
     assert np.allclose(manner(np.eye(len(EMOTIONS))), DYNAMICS)
     assert DYNAMICS[EMOTIONS.index("sad"), 1] < 1.0 < DYNAMICS[EMOTIONS.index("happy"), 1]
+
+
+def test_a_smiling_portrait_loses_its_smile_to_sadness_only() -> None:
+    columns = MOTION.columns("mouthSmile")
+    rest = np.zeros((3, MOTION.size))
+    rest[:, columns] = 0.85
+    strength = np.zeros((3, len(EMOTIONS)))
+    strength[1, EMOTIONS.index("sad")] = 1.0
+    strength[2, EMOTIONS.index("happy")] = 1.0
+    motion = rest.copy()
+    add_emotion(motion, strength)
+    before = motion.copy()
+    sober(motion, strength, rest)
+    assert np.array_equal(motion[[0, 2]], before[[0, 2]])
+    assert (motion[1, columns] < 0.1).all()
+    assert (motion[1, columns] > -0.05).all()
