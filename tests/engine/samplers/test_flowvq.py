@@ -138,8 +138,10 @@ def test_five_minutes_do_not_drift() -> None:
     motion = _motion(talk(300, [(7.0 * k, 7.0 * k + 5) for k in range(43)]))
     assert torch.isfinite(motion).all()
     assert motion[:, MOTION.rotation].abs().max() < 0.35
+    # Untrained networks hold the head a little askew; what counts is that it stays there.
     thirds = torch.stack([part[:, MOTION.rotation].mean(0) for part in motion.chunk(3)])
-    assert thirds.abs().max() < 0.15
+    assert (thirds.amax(0) - thirds.amin(0)).max() < 0.06
+    assert thirds.abs().max() < 0.25
 
 
 def test_broken_features_and_controls_never_reach_the_motion() -> None:
