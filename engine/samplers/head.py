@@ -22,10 +22,10 @@ _DEG = np.pi / 180.0
 # Lattice rates (cells/s) of the noise: slow, middle and speech sway (pitch, yaw, roll each), the
 # breath's wander, sideways and depth translation. The dominant frequency is about half of each.
 _WAVES_HZ = np.array([0.21, 0.23, 0.19, 0.72, 0.76, 0.67, 1.8, 1.7, 1.6, 0.08, 0.16, 0.13])
-_SLOW_DEG = np.array([1.3, 2.0, 1.2])
-_MID_DEG = np.array([0.8, 1.1, 0.8])
-_SPEECH_DEG = np.array([2.9, 3.8, 2.7])
-_POSTURE_DEG = np.array([1.8, 3.6, 2.2])
+_SLOW_DEG = np.array([2.6, 4.0, 2.4])
+_MID_DEG = np.array([2.0, 2.75, 2.0])
+_SPEECH_DEG = np.array([5.8, 7.6, 5.4])
+_POSTURE_DEG = np.array([3.6, 7.2, 4.4])
 _LIMIT = np.array([9.0, 13.0, 8.0]) * _DEG
 
 

@@ -35,7 +35,7 @@ def spring(
     position: NDArray[np.float64],
     velocity: NDArray[np.float64],
     target: NDArray[np.float64] | float,
-    rate: float,
+    rate: float | NDArray[np.float64],
     dt: float,
 ) -> None:
     """One exact step of a critically damped spring, in place.

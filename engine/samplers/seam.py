@@ -1,8 +1,8 @@
 """A seam between two performances: the motion goes on from where it was and glides to the new one.
 
 When something discrete changes (the seed, the driver, a style), what is sampled jumps. The jump is
-kept as an offset that decays: the frame of the change shows no step, a third of a second later only
-the new performance is seen (inertialisation, Bollo, "Inertialization", GDC 2018).
+kept as an offset that decays: the frame of the change shows no step, a third of a second later (half
+a second for the head) only the new performance is seen (inertialisation, Bollo, "Inertialization", GDC 2018).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ __all__ = ["SEAM_COLUMNS", "SeamState", "fresh_seam", "glide"]
 
 SEAM_COLUMNS: list[int] = [*EXPRESSION, *POSE, *range(MOTION.gaze.start, MOTION.gaze.stop)]
 """Lips and lids are left out: they are fast by nature and must not lag behind the voice."""
-_RATE = 12.0
+_RATE = np.array([8.0 if column in POSE else 12.0 for column in SEAM_COLUMNS])
+"""1/s: a head has mass and takes half a second."""
 _FACTOR = [
     next(k for k, columns in enumerate(FACTOR_COLUMNS.values()) if column in columns)
     for column in SEAM_COLUMNS
