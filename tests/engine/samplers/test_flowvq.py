@@ -185,6 +185,19 @@ def test_a_neutral_clip_has_a_smaller_code() -> None:
     assert np.linalg.norm(sad[:SIZE]) > 1.5 * np.linalg.norm(neutral[:SIZE])
 
 
+def test_the_sampler_makes_the_code_and_hears_whether_the_clip_speaks() -> None:
+    made, motion = sampler(), _reference("happy")
+    assert made.styled
+    features = np.zeros((len(motion), len(COLUMNS)), np.float32)
+    features[:, 1:] = np.random.default_rng(5).normal(0, 1, (len(motion), len(COLUMNS) - 1))
+    silent = made.style_code(motion, features)
+    assert np.array_equal(silent, style_code(motion, None, WEIGHTS))
+    features[:, COLUMNS.index("voice")] = 1.0
+    spoken = made.style_code(motion, features)
+    assert np.array_equal(spoken, style_code(motion, features, WEIGHTS))
+    assert not np.array_equal(spoken, silent)
+
+
 def test_a_clip_without_a_face_is_refused() -> None:
     with pytest.raises(InputError, match="ten are needed"):
         style_code(np.full((40, MOTION.size), np.nan, np.float32), None, WEIGHTS)
