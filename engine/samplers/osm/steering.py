@@ -43,11 +43,12 @@ class Steering:
     def wanted(self, action: Floats, pose: Floats, swing: Floats) -> Floats:
         """The change of rotation [B, 3] that the actions [B, 3] ask for from ``pose`` [B, 6].
 
-        A nod goes down and up again by turns (``swing`` [B], ±1, says which is next); a tilt goes to the
-        side the head already leans to; frontal leads back to the portrait.
+        A nod goes down and back to the portrait's pose by turns (``swing`` [B], ±1, says which is next),
+        counted from where the head is, for a clip may fall short; a tilt goes to the side the head
+        already leans to; frontal leads back to the portrait.
         """
         goals = np.repeat(-_HURRY * pose[:, None, :3], len(ACTIONS), axis=1)
-        goals[:, _NOD, 0] = _NOD_DEG * _DEG * swing - 0.3 * pose[:, 0]
+        goals[:, _NOD, 0] = _NOD_DEG * _DEG * np.maximum(swing, 0.0) - pose[:, 0]
         goals[:, _TILT, 2] += _HURRY * _TILT_DEG * _DEG * _side(pose)
         return _mixed(action, goals)
 
