@@ -298,13 +298,14 @@ class LipTrainer:
         return scores
 
 
-def calibrate(net: LipModule, data: LipData) -> dict[str, float]:
+def calibrate(net: LipModule, data: LipData, shut: float | None = None) -> dict[str, float]:
     """Restore the ranges of a trained network on ``data`` (:class:`~engine.samplers.lips.LipRange`);
-    returns its scores on ``dev``, whose speakers are unseen, as every user is."""
+    ``shut`` as in :func:`stretch_opening`. Returns its scores on ``dev``, whose speakers are unseen, as
+    every user is."""
     if data.labelled:
         restore_shapes(net, data.labelled, data.people)
     low, high = sharpen_seal(net, data.labelled, data.dev)
-    ratio, shift = stretch_opening(net, data.dev)
+    ratio, shift = stretch_opening(net, data.dev, shut)
     print(f"seal {low:.2f}..{high:.2f} becomes 0..1", flush=True)
     print(f"opening stretched by {ratio:.2f}, less {shift:.3f}", flush=True)
     return evaluate(net, data.dev)
@@ -382,8 +383,13 @@ def _raw_channels(net: LipModule, sequences: list[Sequence]) -> tuple[Floats, Fl
     return np.concatenate(made), np.concatenate([s.channels for s in sequences])
 
 
-def stretch_opening(net: LipModule, sequences: list[Sequence]) -> tuple[float, float]:
+def stretch_opening(
+    net: LipModule, sequences: list[Sequence], shut: float | None = None
+) -> tuple[float, float]:
     """Set the stretch (ratio, shift) so that the opening's mean and deviation are those of real mouths.
+
+    Openings under ``shut`` (inter-ocular distances) are taken for shut lips, whatever that does to the
+    mean: what the network half believes closed becomes closed. None keeps the mean.
 
     Real clips only, speakers alike: the deviation each shows on its own clips, then the mean. What
     seals and shut lips take away is given back: the median clip moves as far as its person.
@@ -401,7 +407,7 @@ def stretch_opening(net: LipModule, sequences: list[Sequence]) -> tuple[float, f
         found.append((b.std() / max(float(a.std()), 1e-6), a.mean(), b.mean()))
     ratio, made_mean, real_mean = (float(v) for v in np.mean(found, axis=0))
     for _ in range(4):
-        shift = max(0.0, ratio * made_mean - real_mean)
+        shift = max(0.0, ratio * made_mean - real_mean) if shut is None else ratio * shut
         net.range.stretch.copy_(torch.tensor([ratio, shift]))
         ratio *= float(np.clip(1.0 / max(evaluate(net, sequences)["amplitude"], 1e-6), 0.8, 1.25))
     return float(net.range.stretch[0]), float(net.range.stretch[1])

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +140,15 @@ def head_numbers(poses: list[Floats] | list[NDArray[np.float32]], apart: int = 1
     return np.mean(deviations, axis=0), np.mean(speeds, axis=0)
 
 
+def people_numbers(people: list[Moves], apart: int = 1) -> tuple[Floats, Floats]:
+    """:func:`head_numbers` with each person counting the same, however long they were filmed."""
+    by: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    for item in people:
+        by[item.speaker].append(item.pose)
+    each = [head_numbers(poses, apart) for poses in by.values()]
+    return np.mean([far for far, _ in each], axis=0), np.mean([fast for _, fast in each], axis=0)
+
+
 def calibrate_temper(head: HeadMotion, people: list[Moves], features: tuple[str, ...],
                      rounds: int = 6) -> dict[str, object]:  # fmt: skip
     """Set gain and pull of ``head`` so that its rotation moves as far and as fast as ``people`` do.
@@ -146,7 +156,7 @@ def calibrate_temper(head: HeadMotion, people: list[Moves], features: tuple[str,
     A head that is a spring-held random walk has deviation² ∝ speed² / pull: the pull follows from the
     ratio of the two, each axis' gain from its speed; sound and seeds are those of ``people``.
     """
-    real_far, real_fast = head_numbers([m.pose for m in people], _APART)
+    real_far, real_fast = people_numbers(people, _APART)
     heard = [m for m in people if len(m.pose) >= _SEGMENT]
     head.temper = replace(head.temper, quiet=_quiet(people, features))
     for k in range(rounds):
@@ -157,7 +167,7 @@ def calibrate_temper(head: HeadMotion, people: list[Moves], features: tuple[str,
         ratio = np.clip(np.sqrt((real_fast / fast) * (real_far / far)), 0.6, 1.6)
         gain = np.clip(np.array(head.temper.gain) * ratio, 0.3, 3.0)
         head.temper = replace(head.temper, pull=pull, gain=tuple(float(g) for g in gain))
-    real_far, real_fast = head_numbers([m.pose for m in people])
+    real_far, real_fast = people_numbers(people)
     far, fast = head_numbers(list(roll_out(head, heard, features, rounds)))
     return {
         "people_deviation": _rounded(real_far), "people_speed": _rounded(real_fast),
