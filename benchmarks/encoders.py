@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import time
 import wave
 from pathlib import Path
@@ -29,6 +28,7 @@ from engine.encoders.contrastive import ContrastiveEncoder
 from engine.encoders.listener import PROSODY, Listener
 from engine.encoders.mel import MelEncoder
 from engine.encoders.ppg import PpgEncoder
+from engine.train.provenance import commit
 from engine.types import AudioChunk, Cond
 
 __all__ = ["costs", "main", "sounds", "voices"]
@@ -144,10 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         cost, gate = costs(stages, bundled("voice_a.wav"), args.frames), voices(stages)
     _print(cost, gate)
     if not args.no_record:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        about: dict[str, Any] = {"benchmark": "encoders", "commit": commit, "machine": platform.machine()}
+        about: dict[str, Any] = {"benchmark": "encoders", "commit": commit(), "machine": platform.machine()}
         about |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2), "frames": args.frames}
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(about | {"ms": cost, "voice": gate}) + "\n")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from engine.face.basis import read_basis
 from engine.face.fitter import fit_face, fit_frame
 from engine.face.image import load_image
 from engine.face.portrait import Portrait, analyse_portrait
+from engine.train.provenance import commit
 
 __all__ = ["main", "measure"]
 
@@ -91,13 +91,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -117,7 +110,7 @@ def main() -> None:
         "basis_load_ms": round(min(loading), 1),
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
     }
     for kind, row in result["kinds"].items():
         print(f"{kind:12s} {row}")

@@ -37,7 +37,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ from engine.face.landmarks import FaceTracker, mouth_opening
 from engine.face.portrait import analyse_portrait
 from engine.face.video import read_audio
 from engine.train.mouth_geometry import landmarks_of, opening_of
+from engine.train.provenance import commit
 from engine.types import EXPRESSION_NAMES, MOTION, Cond, MotionChunk
 
 __all__ = ["Rendered", "compare", "known_motion", "main", "project", "render", "track"]
@@ -278,13 +278,6 @@ def _steadiness(points: Floats, valid: NDArray[np.bool_], fit: ClipFit) -> dict[
     }
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -300,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         measured = real_clips(args.tracks)
         result = {"benchmark": "tracking_real"} | measured
-    result |= {"machine": platform.machine(), "commit": _commit()}
+    result |= {"machine": platform.machine(), "commit": commit()}
     for way, rows in measured.items():
         print(way)
         for key, value in rows.items():

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +31,7 @@ from benchmarks.quality.table import combined, people, recipe_table
 from engine.config import asset_path
 from engine.errors import AssetError, VisavisError
 from engine.train.emotion import classify
+from engine.train.provenance import commit
 from engine.train.speech_data import load_audio
 
 __all__ = ["main", "run"]
@@ -159,13 +159,6 @@ def _progress(name: str) -> Callable[[str], None]:
     return show
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def _rounded(row: Row) -> dict[str, float | None]:
     return {k: (float(f"{v:.5g}") if np.isfinite(v) else None) for k, v in row.items()}
 
@@ -186,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     result = {
         "benchmark": "quality",
-        "commit": _commit(),
+        "commit": commit(),
         "machine": platform.machine(),
         "split": options.split,
         "seeds": options.seeds,

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ from engine.train.gohd_lips import LipWeights, StageOneTrainer, new_lip_stage
 from engine.train.gohd_pose import PoseRecipe, pose_of, train_pose
 from engine.train.gohd_single import OneStage, new_one_stage
 from engine.train.lip_training import Recipe, calibrate
+from engine.train.provenance import commit
 from engine.types import MOTION, AudioChunk, Cond
 
 __all__ = ["main"]
@@ -218,13 +218,6 @@ def _recipe(steps: int) -> Recipe:
     return Recipe(steps=steps, check_every=max(1, steps // 4))
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line; exit status 1 if there is no clip to measure."""
     parser = argparse.ArgumentParser(description="GoHD's claims on our data.")
@@ -257,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
             "ours": measure(material, args.steps, heard),
             "paper": paper,
         }
-        text = json.dumps({**line, "n": len(heard), "steps": args.steps, "commit": _commit()})
+        text = json.dumps({**line, "n": len(heard), "steps": args.steps, "commit": commit()})
         print(text, flush=True)
         if args.results is not None:
             with args.results.open("a", encoding="utf-8") as file:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from engine.train.osm import heard_columns, train_motion
 from engine.train.osm_calibrate import roll_out
 from engine.train.osm_lips import train_lips
 from engine.train.osm_motion import Moves
+from engine.train.provenance import commit
 from engine.types import MOTION, AudioChunk, Cond
 
 __all__ = ["main"]
@@ -196,13 +196,6 @@ def clip_variants(corpus: Corpus, features: Features, steps: int, heard: list[He
     ]
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line; exit status 1 if there is no clip to measure."""
     parser = argparse.ArgumentParser(description="OSM-Net's claims on our data.")
@@ -226,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     for key in args.claims:
         for finding in measures[key](corpus, features, args.steps, heard):
             line = json.dumps({"family": "osm", **asdict(finding), "steps": args.steps,
-                               "commit": _commit()})  # fmt: skip
+                               "commit": commit()})  # fmt: skip
             print(line, flush=True)
             if args.results is not None:
                 with args.results.open("a", encoding="utf-8") as file:

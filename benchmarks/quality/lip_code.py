@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from collections import defaultdict
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from engine.train.data import real_motion
 from engine.train.lip_motion import LipMotionModel, describe_lips, load_lip_motion
 from engine.train.lip_targets import coarticulate
 from engine.train.motion_data import clip_items, speaker_of
+from engine.train.provenance import commit
 from engine.train.speech_data import Corpus as SpeechCorpus
 
 __all__ = ["best_lag", "clips", "group_of", "main", "voices"]
@@ -127,10 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:62s} {len(group):5d} " + " ".join(f"{value:7.1f}" for value in row), end=" ")
         print(f"{100 * near:7.1f}", flush=True)
     if not args.no_record:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        about = {"benchmark": "lip_code", "commit": commit, "machine": platform.machine()}
+        about = {"benchmark": "lip_code", "commit": commit(), "machine": platform.machine()}
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(about | {"weights": str(args.weights), "scores": scores}) + "\n")
     return 0

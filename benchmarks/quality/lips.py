@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from benchmarks.quality.baselines import fit_ridge, loudness
 from engine.pipeline import Pipeline
 from engine.train.motion_data import Clip, clip_items, load_clip
 from engine.train.mouth_geometry import opening_of
+from engine.train.provenance import commit
 from engine.train.tracks import clip_name, track_clip
 from engine.types import AudioChunk, Cond
 
@@ -201,7 +201,7 @@ def report(scores: list[Score], splits: list[str]) -> dict[str, object]:
 
     Clips of sentence corpora begin and end in silence, which alone correlates; free talk is harder.
     """
-    summary: dict[str, object] = {"benchmark": "lips", "commit": _commit(), "machine": platform.machine()}
+    summary: dict[str, object] = {"benchmark": "lips", "commit": commit(), "machine": platform.machine()}
     print(f"\n{'rows':<28}{'clips':>6}{'r':>8}{'median':>8}{'speech':>8}{'lag ms':>8}{'ampl.':>7}{'F1':>7}")
     for split in splits:
         groups = {
@@ -223,13 +223,6 @@ def report(scores: list[Score], splits: list[str]) -> dict[str, object]:
                 )
     print()
     return summary
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> int:

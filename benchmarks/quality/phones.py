@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from engine.encoders.mel_input import normalised_mel
 from engine.encoders.phones import PHONES, SILENCE, UNKNOWN, VISEME_OF_PHONE, VISEMES, arpabet_to_phone
 from engine.synth.voices import Segment
 from engine.train import augment
+from engine.train.provenance import commit
 from engine.train.speech_data import HOP, Corpus, load_audio, rasterise
 
 __all__ = ["Score", "Spoken", "conditions", "score"]
@@ -211,11 +211,8 @@ def main() -> None:
     print(f"{'per cent of 20 ms pieces':32s} {'':9s}   phone  viseme  sil.re  sil.pr  bilab.")
     for name, found in scores.items():
         print(found.row(name))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     rounded = {name: {k: round(v, 4) for k, v in vars(found).items()} for name, found in scores.items()}
-    about = {"benchmark": "phones", "commit": commit.stdout.strip(), "machine": platform.machine()}
+    about = {"benchmark": "phones", "commit": commit(), "machine": platform.machine()}
     print(json.dumps(about | {"classes": len(PHONES), "scores": rounded}))
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from engine.encoders.acoustic import HALVES, HIDDEN, MEL, AcousticModel
 from engine.encoders.mel_input import normalised_mel
 from engine.encoders.phones import PHONES, SILENCE, UNKNOWN
 from engine.train import augment
+from engine.train.provenance import commit
 from engine.train.speech_data import HOP, Corpus, Item
 from engine.weights import load_weights, save_weights
 
@@ -254,13 +254,10 @@ def _save(path: Path, step: int, model: nn.Module, side: nn.Module, optimiser: t
 
 def _publish(out: Path, model: AcousticModel, options: Options, metrics: dict[str, float]) -> None:
     """Weights in half precision: 2 bytes each lose nothing that can be measured."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     tensors = {name: value.half() for name, value in model.state_dict().items()}
     metadata: dict[str, object] = {
         "model": "ppg", "phones": " ".join(PHONES), "seed": options.seed, "steps": options.steps,
-        "batch": options.batch, "commit": done.stdout.strip() or "unknown",
+        "batch": options.batch, "commit": commit(),
         "dev": {key: round(value, 4) for key, value in metrics.items()},
     }  # fmt: skip
     save_weights(out, tensors, metadata)

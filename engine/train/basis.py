@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from scipy.spatial import cKDTree
 
 from engine.config import asset_path
 from engine.face.basis import BASIS_VERSION, PARTS, read_basis
+from engine.train.provenance import commit
 from engine.train.simplify import simplify
 from engine.train.units import INNER_LOWER, INNER_UPPER, Head, author, smoothstep
 from engine.types import EXPRESSION_NAMES
@@ -361,13 +361,6 @@ def _sparse(expression: Double) -> tuple[NDArray[np.int32], NDArray[np.uint16], 
     return offset, vertex.astype(np.uint16), expression[moving].astype(np.float16)
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def _metadata(
     source: Source, expression: Double, kept: Int, tensors: dict[str, NDArray[np.generic]]
 ) -> dict[str, str]:
@@ -384,7 +377,7 @@ def _metadata(
         "version": str(BASIS_VERSION),
         "expression_names": json.dumps(EXPRESSION_NAMES),
         "source": "USC-ICT face model, light version (MIT licence)",
-        "commit": _commit(),
+        "commit": commit(),
         "storage_error_cm": f"{np.abs(exact - lossy).max():.6f}",
         "vertices": str(len(kept)),
         "triangles": str(len(tensors["triangles"])),

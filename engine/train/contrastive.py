@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import subprocess
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from engine.encoders.mel_input import normalised_mel
 from engine.samplers.visemes import spread_columns
 from engine.train.corpus import Corpus, Take
 from engine.train.lip_motion import LipMotionModel, describe_lips
+from engine.train.provenance import commit
 from engine.weights import save_weights
 
 __all__ = [
@@ -322,12 +322,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def save(name: str, trainer: Trainer, score: dict[str, float], seconds: int) -> None:
     """Both networks as float16 under ``audio.`` and ``lips.``, with where they come from."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     tensors = {f"audio.{k}": v.half() for k, v in trainer.audio.state_dict().items()}
     tensors |= {f"lips.{k}": v.half() for k, v in trainer.lips.state_dict().items()}
-    about = {"seed": trainer.recipe.seed, "commit": commit, "dev": score, "ablate": trainer.ablate}
+    about = {"seed": trainer.recipe.seed, "commit": commit(), "dev": score, "ablate": trainer.ablate}
     path = save_weights(name, tensors, about | {"steps": trainer.recipe.steps, "seconds": seconds})
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 

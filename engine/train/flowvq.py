@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from engine.train.flowvq_lips import expert_of, train_lips
 from engine.train.lip_training import Recipe
 from engine.train.motion_data import best_correlation
 from engine.train.mouth_geometry import opening_of
+from engine.train.provenance import commit
 from engine.types import CONTROLS, Cond, FeatureChunk
 from engine.weights import save_weights
 
@@ -233,18 +233,11 @@ def main(argv: list[str] | None = None) -> int:
         "recipe": {k: str(v) for k, v in asdict(recipe).items()},
         "scores": {"lips": lip_scores, **scores, "head": head, "face": face},
         "seconds": round(time.time() - started),
-        "commit": _commit(),
+        "commit": commit(),
     }
     save(args.out if args.ablate is None else f"{args.out}_{args.ablate}", weights, about)
     print(json.dumps(about["scores"]))
     return 0
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ epochs and ranges. ``--ablate`` builds one of the paper's variants instead (for 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from engine.train.gohd_features import eye_map
 from engine.train.gohd_lips import LipWeights, StageOneTrainer, new_lip_stage, read_lip_data, scale_of_corpus
 from engine.train.gohd_pose import PoseRecipe, restore_spread, train_pose
 from engine.train.lip_training import LipData, Recipe, calibrate
+from engine.train.provenance import commit
 from engine.types import MOTION
 from engine.weights import save_weights
 
@@ -97,14 +97,11 @@ def build(material: Material, steps: int, ablate: str = "") -> tuple[GohdNetwork
 
 def save(net: GohdNetworks, name: str, about: dict[str, object]) -> Path:
     """Write the weights with what is needed to load them and to know where they come from."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     metadata = {
         **net.metadata(),
         "features": ",".join(FEATURES),
         "seed": "0",
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         **about,
     }
     return save_weights(name, net.state_dict(), metadata)

@@ -10,7 +10,6 @@ how often and how far eyes jump, how far brows and mouth wander. Each speaker co
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from engine.encoders.mel import FEATURES, MelEncoder
 from engine.errors import InputError
 from engine.samplers.factors import UPPER
 from engine.train.corpus import Corpus, Features
+from engine.train.provenance import commit
 from engine.types import MOTION
 from engine.weights import save_weights
 
@@ -177,18 +177,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     tensors, about = fit(read_pauses(Corpus(args.corpus), Features(args.corpus, MelEncoder())))
-    path = save_weights(args.out, tensors, {**about, "commit": _commit()})
+    path = save_weights(args.out, tensors, {**about, "commit": commit()})
     print(f"wrote {path}")
     for name, row in about["speakers"].items() if isinstance(about["speakers"], dict) else ():
         print(name, row)
     return 0
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Writes ``engine/assets/speech_motion.safetensors``.
 from __future__ import annotations
 
 import argparse
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from engine.samplers.lips import LipNet, LipNetConfig
 from engine.samplers.visemes import LIP_CHANNELS
 from engine.train.corpus import Corpus, Features
 from engine.train.lip_training import LipData, LipTrainer, Recipe, calibrate
+from engine.train.provenance import commit
 from engine.weights import save_weights
 
 __all__ = ["HIDDEN", "INPUTS", "main", "new_net"]
@@ -56,16 +56,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     LipTrainer(net, data, recipe).run()
     scores = calibrate(net, data)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     metadata: dict[str, object] = {
         "features": ",".join(FEATURES),
         "channels": ",".join(LIP_CHANNELS),
         "recipe": asdict(recipe),
         "sequences": {"real": len(data.real), "labelled": len(data.labelled), "dev": len(data.dev)},
         "dev": scores,
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "licence": "MIT",
     }
     path = save_weights(args.out, net.state_dict(), metadata)

@@ -9,7 +9,6 @@ liveliness, on the free talkers of both); ``test`` is never read. Writes ``engin
 from __future__ import annotations
 
 import argparse
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from engine.train.lip_training import LipData, Recipe
 from engine.train.osm_calibrate import calibrate_temper, find_codes, fit_spread
 from engine.train.osm_lips import train_lips
 from engine.train.osm_motion import MotionRecipe, MotionTrainer, read_moves
+from engine.train.provenance import commit
 from engine.weights import save_weights
 
 __all__ = ["ABLATIONS", "Trained", "main", "train_expression", "train_motion"]
@@ -98,17 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     motion = train_motion(corpus, features, args.steps * 8 // 15, clip, args.seed)
     lips = train_expression(corpus, features, args.steps, args.ablate != "landmark", args.seed)
     metadata = {"features": ",".join(FEATURES), "ablated": args.ablate or "", "seed": args.seed,
-                "commit": _commit(), **motion.about, **lips.about}  # fmt: skip
+                "commit": commit(), **motion.about, **lips.about}  # fmt: skip
     path = save_weights(args.out, {**motion.tensors, **lips.tensors}, metadata)
     print(f"wrote {path}: {motion.about['motion']} {motion.about['head']} {lips.about['lips']}")
     return 0
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ decorrelation), ``in-window``, ``lips`` (lip decorrelation on one frame), ``wind
 from __future__ import annotations
 
 import argparse
-import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from engine.samplers.visemes import LIP_CHANNELS
 from engine.train.corpus import Corpus, Features
 from engine.train.lip_training import LipData, LipTrainer, Recipe, calibrate
 from engine.train.pdfgc_expression import ABLATIONS, read_examples, train_expression
+from engine.train.provenance import commit
 from engine.weights import save_weights
 
 __all__ = ["INPUTS", "lip_columns", "main", "new_lips"]
@@ -49,13 +49,6 @@ def new_lips(features: tuple[str, ...] = FEATURES) -> LipNet:
     return net
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
 def train_lips(corpus: Corpus, features: Features, steps: int, out: str) -> None:
     """Train, calibrate and write the lips network."""
     began = time.perf_counter()
@@ -71,7 +64,7 @@ def train_lips(corpus: Corpus, features: Features, steps: int, out: str) -> None
         "recipe": asdict(recipe),
         "sequences": {"real": len(data.real), "labelled": len(data.labelled), "dev": len(data.dev)},
         "dev": scores,
-        "commit": _commit(),
+        "commit": commit(),
         "licence": "MIT",
         "minutes": round((time.perf_counter() - began) / 60, 1),
     }
@@ -90,7 +83,7 @@ def train_expression_factor(corpus: Corpus, features: Features, which: str, step
         "recipe": asdict(recipe),
         "ablation": which,
         "frames": len(examples.face),
-        "commit": _commit(),
+        "commit": commit(),
         "licence": "MIT",
         "minutes": round((time.perf_counter() - began) / 60, 1),
     }

@@ -10,7 +10,6 @@ such weights are for measuring and go to the file that ``--out`` names.
 from __future__ import annotations
 
 import argparse
-import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from engine.samplers.vast.decoder import StrongDecoder
 from engine.samplers.vast.networks import VastConfig, VastNets, load_vast
 from engine.train.corpus import Corpus, Features
 from engine.train.lip_training import LipData
+from engine.train.provenance import commit
 from engine.train.vast_ablation import ParallelWeak
 from engine.train.vast_lips import RECIPE, train_lips
 from engine.train.vast_style import Clips, StyleRecipe, StyleTrainer, read_clips
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         "style": asdict(style),
         "ablate": args.ablate,
         "losses": losses,
-        "commit": _commit(),
+        "commit": commit(),
         "licence": "MIT",
     }
     print(save_weights(args.out, nets.state_dict(), metadata), about.get("dev", ""), losses)
@@ -96,13 +96,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ablate", default="none", choices=ABLATIONS)
     parser.add_argument("--lips", default=None, help="weights whose lips are kept: only the style is trained")
     return parser.parse_args(argv)
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
