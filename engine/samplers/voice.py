@@ -8,6 +8,7 @@ and seed are joined here, once, so that every control means the same in every re
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,7 +113,7 @@ class VoiceState:
     frame: int | None = None
 
 
-class VoiceSampler:
+class VoiceSampler(ABC):
     """Features [B, T, F] to motion [B, T, 72].
 
     Families override :meth:`fresh_networks` and :meth:`sample`.
@@ -155,13 +156,13 @@ class VoiceSampler:
 
     # -- what a family brings ------------------------------------------------------------------
 
+    @abstractmethod
     def fresh_networks(self, batch: int, cond: Cond) -> Any:
         """The family's own state: a dataclass of arrays and tensors, batch first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, window: Tensor, moment: Moment, networks: Any) -> Sampled:
         """One frame. ``window`` [B, 1 + L, F]: its features and those of the L frames after it."""
-        raise NotImplementedError
 
     def style_code(self, motion: Float32s, features: Float32s) -> Float32s:
         """What the family makes of a reference clip, float32 [STYLE_SIZE] for the ``style.*`` controls.

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d, maximum_filter1d, uniform_filter1d
-from tqdm import tqdm
+from scipy.ndimage import convolve1d, maximum_filter1d
 
 from engine.encoders.phones import PHONES
 from engine.encoders.ppg import FEATURES, PpgEncoder
-from engine.train.articulation import Articulation, Spoken
+from engine.train.articulation import Spoken
 from engine.train.augment import add_noise, channel, gain
-from engine.train.lip_targets import coarticulate, normal_opening
+from engine.train.lip_targets import normal_opening
 from engine.train.motion_data import Clip, speaker_of
-from engine.train.speech_data import Corpus
 from engine.types import AudioChunk, Cond
 from engine.weights import weights_path
 
@@ -35,8 +32,6 @@ __all__ = [
     "Person",
     "Sequence",
     "augmented",
-    "clip_sequences",
-    "labelled_sequences",
     "near_voice",
     "people",
     "posteriors_of",
@@ -44,9 +39,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-
-MOST_UNKNOWN = 0.03
-"""Utterances with more frames of unknown phone than this are not used."""
 
 _A = slice(FEATURES.index(f"phoneA.{PHONES[0]}"), FEATURES.index(f"phoneA.{PHONES[0]}") + len(PHONES))
 _B = slice(FEATURES.index(f"phoneB.{PHONES[0]}"), FEATURES.index(f"phoneB.{PHONES[0]}") + len(PHONES))
@@ -152,69 +144,8 @@ def people(clips: list[Clip]) -> list[Person]:
     return found
 
 
-def clip_sequences(
-    persons: list[Person],
-    cache: FeatureCache,
-    model: Articulation,
-    copies: dict[str, int],
-    delay: float = 0.0,
-    trust: float = 1.0,
-) -> Iterator[Sequence]:
-    """Each clip clean, then ``copies[speaker]`` augmented ones (none where the speaker is not named).
-
-    ``trust`` is the share of the real opening in the target, the rest is the articulation model's: it
-    takes the edge off what only this person does.
-    """
-    for person in tqdm(persons, desc="clips", unit="person"):
-        for clip in person.clips:
-            spoken = person.spoken(clip, cache)
-            opening = model.opening(spoken.posteriors) * near_voice(cache(clip.item.name, clip.audio))
-            prior = coarticulate(spoken.posteriors, opening[: len(spoken.opening)])
-            width = ((clip.shape[: len(prior), 0] / person.width - 1.0) * 0.55).astype(np.float32)
-            width[np.isnan(spoken.opening)] = np.nan
-            blend = trust * spoken.opening + (1.0 - trust) * opening[: len(prior)]
-            targets = (prior, blend.astype(np.float32), width)
-            for key, heard, factor in _heard(clip, copies.get(spoken.speaker, 0)):
-                made = cache(key, heard)
-                moved = [warped(values, factor, len(made), delay) for values in targets]
-                yield Sequence(spoken.speaker, made, *moved)
-
-
-def _heard(clip: Clip, copies: int) -> Iterator[tuple[str, Floats, float]]:
-    """The clip's audio and its augmented copies: key, audio, how much faster."""
-    yield clip.item.name, clip.audio, 1.0
-    for k in range(copies):
-        key = f"{clip.item.name}+{k}"
-        yield key, *augmented(clip.audio, key)
-
-
 def near_voice(features: Floats) -> Floats:
     """1 near speech, 0 from 160 ms away on [T]. Where nothing can be heard people breathe in and smile
     through an open mouth: that teaches nothing, and a silent mouth is to be shut."""
     voice = maximum_filter1d(features[:, FEATURES.index("voice")], 5)
     return np.asarray(np.clip(convolve1d(voice, np.ones(3) / 3, mode="nearest") * 2.0, 0.0, 1.0), np.float32)
-
-
-def labelled_sequences(
-    folder: Path, cache: FeatureCache, model: Articulation, count: int, delay: float
-) -> Iterator[Sequence]:
-    """``count`` phone-labelled utterances, augmented, with the mouth their labels imply."""
-    corpus = Corpus(folder)
-    items = [i for i in corpus.items if i.split == "train" and i.frames > 150]
-    order = np.random.default_rng(0).permutation(len(items))
-    known = [items[k] for k in order if (corpus.phones(items[k]) < 0).mean() < MOST_UNKNOWN]
-    for item in tqdm(known[:count], desc="speech", unit="utterance"):
-        labels = corpus.phones(item).astype(np.int64)[:1000]
-        audio = corpus.samples(item)[: len(labels) * 160]
-        key = f"speech+{item.name}"
-        heard, factor = augmented(audio, key)
-        made = cache(key, heard)
-        phones = np.maximum(labels, 0)[: len(labels) // 4 * 4]
-        posteriors = np.eye(len(PHONES), dtype=np.float32)[phones].reshape(-1, 2, len(PHONES)).mean(axis=1)
-        opening = model.opening(posteriors)
-        # The louder half of a voice opens a little wider (Schulman, 1989).
-        loud = warped(made[:, FEATURES.index("loudness")], 1.0 / factor, len(opening), 0.0)
-        opening *= np.clip(1.0 + 0.25 * uniform_filter1d(loud, 3), 0.6, 1.3)
-        moved = [warped(v, factor, len(made), delay) for v in (coarticulate(posteriors, opening), opening)]
-        nothing = np.full(len(made), np.nan, np.float32)
-        yield Sequence(f"labelled:{item.speaker}", made, moved[0], moved[1], nothing)
