@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.i420 import cpu, reference
+from kernels.i420.reference import coefficients
 
-__all__ = ["Matrix", "i420_to_rgb", "rgb_to_i420"]
+__all__ = ["Matrix", "coefficients", "i420_to_rgb", "rgb_to_i420"]
 
 Matrix = Literal["bt601", "bt709"]
 Bytes = NDArray[np.uint8]
@@ -44,7 +45,7 @@ def rgb_to_i420(
     elif out.shape != (height * 3 // 2, width) or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise ValueError(f"out must be contiguous uint8 [{height * 3 // 2}, {width}]")
     body = reference.rgb_to_i420 if impl == "ref" else cpu.rgb_to_i420
-    body(rgb, reference.coefficients(matrix), out)
+    body(rgb, coefficients(matrix), out)
     return out
 
 

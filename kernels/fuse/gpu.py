@@ -1,0 +1,220 @@
+"""Triton bodies: one pass over the box, every coarse field spread in registers, one store per byte.
+
+A program takes ``_BLOCK`` pixels of a box row (or 2 x 2 blocks, for I420) of one picture. All reads
+go by strides, so channels-first network outputs are read where they lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import triton
+import triton.language as tl
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["fuse", "fuse_i420"]
+
+Box = tuple[int, int, int, int]
+
+_BLOCK = 128
+_jit: Any = triton.jit
+
+
+@_jit
+def _cells(at, full, cells):  # type: ignore[no-untyped-def]
+    """The two cells that pixel numbers ``at`` of ``full`` lie between, and the part of the second."""
+    # Products with 1.0, not casts: an argument of 1 arrives as a constant, which has no cast.
+    place = tl.maximum((at + 0.5) * ((cells * 1.0) / (full * 1.0)) - 0.5, 0.0)
+    first = tl.minimum(place.to(tl.int32), cells - 1)
+    part = tl.minimum(place - first, 1.0)
+    return first, tl.minimum(first + 1, cells - 1), part
+
+
+@_jit
+def _four(data, i0, i1, j0, j1, fy, fx, row_stride, column_stride, live):  # type: ignore[no-untyped-def]
+    """Bilinear mix of the four values at rows i0, i1 and columns j0, j1."""
+    top, bottom = data + i0 * row_stride, data + i1 * row_stride
+    a = tl.load(top + j0 * column_stride, mask=live, other=0).to(tl.float32)
+    b = tl.load(top + j1 * column_stride, mask=live, other=0).to(tl.float32)
+    c = tl.load(bottom + j0 * column_stride, mask=live, other=0).to(tl.float32)
+    d = tl.load(bottom + j1 * column_stride, mask=live, other=0).to(tl.float32)
+    above = a + fx * (b - a)
+    return above + fy * (c + fx * (d - c) - above)
+
+
+@_jit
+def _colours(  # type: ignore[no-untyped-def]
+    y, x, live, height, width,
+    base, base_y, base_x, base_c,
+    image, image_y, image_x, image_c, rows, columns,
+    flow, flow_y, flow_x, flow_c, flow_h, flow_w,
+    mask, mask_y, mask_x, mask_h, mask_w,
+    residual, residual_y, residual_x, residual_c, residual_h, residual_w,
+    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr,
+):  # fmt: skip
+    """Blended red, green, blue in 0..255 at pixels (x, y), clamped, not rounded."""
+    if WARP:
+        i0, i1, fy = _cells(y, height, flow_h)
+        j0, j1, fx = _cells(x, width, flow_w)
+        at_x = _four(flow, i0, i1, j0, j1, fy, fx, flow_y, flow_x, live)
+        at_y = _four(flow + flow_c, i0, i1, j0, j1, fy, fx, flow_y, flow_x, live)
+        # A maximum with a number drops what is not one, so no address lies outside.
+        at_x = tl.minimum(tl.maximum(x + at_x, 0.0), (columns - 1) * 1.0)
+        at_y = tl.minimum(tl.maximum(y + at_y, 0.0), (rows - 1) * 1.0)
+        p0, q0 = at_y.to(tl.int32), at_x.to(tl.int32)
+        p1, q1 = tl.minimum(p0 + 1, rows - 1), tl.minimum(q0 + 1, columns - 1)
+        py, px = at_y - p0, at_x - q0
+    m = tl.full(y.shape, 1.0, tl.float32)
+    if MASK:
+        i0, i1, fy = _cells(y, height, mask_h)
+        j0, j1, fx = _cells(x, width, mask_w)
+        m = _four(mask, i0, i1, j0, j1, fy, fx, mask_y, mask_x, live)
+    if RESIDUAL:
+        r0, r1, ry = _cells(y, height, residual_h)
+        s0, s1, rx = _cells(x, width, residual_w)
+    below = base + y * base_y + x * base_x
+    red = tl.load(below, mask=live, other=0).to(tl.float32)
+    green = tl.load(below + base_c, mask=live, other=0).to(tl.float32)
+    blue = tl.load(below + 2 * base_c, mask=live, other=0).to(tl.float32)
+    if WARP:
+        red += m * (_four(image, p0, p1, q0, q1, py, px, image_y, image_x, live) - red)
+        green += m * (_four(image + image_c, p0, p1, q0, q1, py, px, image_y, image_x, live) - green)
+        blue += m * (_four(image + 2 * image_c, p0, p1, q0, q1, py, px, image_y, image_x, live) - blue)
+        m = tl.full(y.shape, 1.0, tl.float32)
+    if RESIDUAL:
+        red += m * _four(residual, r0, r1, s0, s1, ry, rx, residual_y, residual_x, live)
+        residual += residual_c
+        green += m * _four(residual, r0, r1, s0, s1, ry, rx, residual_y, residual_x, live)
+        residual += residual_c
+        blue += m * _four(residual, r0, r1, s0, s1, ry, rx, residual_y, residual_x, live)
+    red = tl.minimum(tl.maximum(red, 0.0), 255.0)
+    green = tl.minimum(tl.maximum(green, 0.0), 255.0)
+    return red, green, tl.minimum(tl.maximum(blue, 0.0), 255.0)
+
+
+@_jit
+def _fuse(  # type: ignore[no-untyped-def]
+    out, out_b, out_y, out_x, out_c, x0, y0, x1, height, width,
+    base, base_b, base_y, base_x, base_c,
+    image, image_b, image_y, image_x, image_c, rows, columns,
+    flow, flow_b, flow_y, flow_x, flow_c, flow_h, flow_w,
+    mask, mask_b, mask_y, mask_x, mask_h, mask_w,
+    residual, residual_b, residual_y, residual_x, residual_c, residual_h, residual_w,
+    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    # Pictures of a batch may lie further apart than 32 bits reach.
+    row = tl.program_id(2).to(tl.int64)
+    base, image, flow = base + row * base_b, image + row * image_b, flow + row * flow_b
+    mask, residual, out = mask + row * mask_b, residual + row * residual_b, out + row * out_b
+    x = x0 + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    y = y0 + tl.program_id(1) + tl.zeros_like(x)
+    live = x < x1
+    red, green, blue = _colours(
+        y, x, live, height, width, base, base_y, base_x, base_c,
+        image, image_y, image_x, image_c, rows, columns,
+        flow, flow_y, flow_x, flow_c, flow_h, flow_w,
+        mask, mask_y, mask_x, mask_h, mask_w,
+        residual, residual_y, residual_x, residual_c, residual_h, residual_w,
+        WARP, MASK, RESIDUAL,
+    )  # fmt: skip
+    target = out + y * out_y + x * out_x
+    tl.store(target, (red + 0.5).to(tl.uint8), mask=live)
+    tl.store(target + out_c, (green + 0.5).to(tl.uint8), mask=live)
+    tl.store(target + 2 * out_c, (blue + 0.5).to(tl.uint8), mask=live)
+
+
+@_jit
+def _fuse_i420(  # type: ignore[no-untyped-def]
+    out, out_b, x0, y0, x1, height, width,
+    base, base_b, base_y, base_x, base_c,
+    image, image_b, image_y, image_x, image_c, rows, columns,
+    flow, flow_b, flow_y, flow_x, flow_c, flow_h, flow_w,
+    mask, mask_b, mask_y, mask_x, mask_h, mask_w,
+    residual, residual_b, residual_y, residual_x, residual_c, residual_h, residual_w,
+    yr, yg, yb, ur, ug, ub, vr, vg, vb,
+    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    # Pictures of a batch may lie further apart than 32 bits reach.
+    row = tl.program_id(2).to(tl.int64)
+    base, image, flow = base + row * base_b, image + row * image_b, flow + row * flow_b
+    mask, residual, out = mask + row * mask_b, residual + row * residual_b, out + row * out_b
+    column = x0 // 2 + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    line = y0 // 2 + tl.program_id(1) + tl.zeros_like(column)
+    live = column < x1 // 2
+    reds = tl.zeros([BLOCK], tl.float32)
+    greens, blues = reds, reds
+    for k in tl.static_range(4):
+        y, x = 2 * line + k // 2, 2 * column + k % 2
+        red, green, blue = _colours(
+            y, x, live, height, width, base, base_y, base_x, base_c,
+            image, image_y, image_x, image_c, rows, columns,
+            flow, flow_y, flow_x, flow_c, flow_h, flow_w,
+            mask, mask_y, mask_x, mask_h, mask_w,
+            residual, residual_y, residual_x, residual_c, residual_h, residual_w,
+            WARP, MASK, RESIDUAL,
+        )  # fmt: skip
+        luma = yr * red + yg * green + yb * blue + 16.5
+        tl.store(out + y * width + x, luma.to(tl.uint8), mask=live)
+        reds, greens, blues = reds + red, greens + green, blues + blue
+    half = width // 2
+    chroma = out + height * width + line * half + column
+    u = (ur * reds + ug * greens + ub * blues) * 0.25 + 128.5
+    v = (vr * reds + vg * greens + vb * blues) * 0.25 + 128.5
+    tl.store(chroma, u.to(tl.uint8), mask=live)
+    tl.store(chroma + (height // 2) * half, v.to(tl.uint8), mask=live)
+
+
+def _arguments(
+    base: Tensor, image: Tensor | None, flow: Tensor | None, mask: Tensor | None, residual: Tensor | None
+) -> tuple[list[Any], dict[str, bool]]:
+    """Pointers, strides and sizes in the order of the kernels, and which inputs there are."""
+    warp = flow is not None and image is not None
+    given: list[Any] = [base, *base.stride()]
+    # What is absent is never read; the base stands in for its pointer.
+    image, flow = (image, flow) if warp else (base, base[..., :2])
+    assert image is not None
+    assert flow is not None
+    given += [image, *image.stride(), *image.shape[1:3], flow, *flow.stride(), *flow.shape[1:3]]
+    cover = base[..., 0] if mask is None else mask
+    extra = base if residual is None else residual
+    given += [cover, *cover.stride(), *cover.shape[1:3], extra, *extra.stride(), *extra.shape[1:3]]
+    return given, {"WARP": warp, "MASK": mask is not None, "RESIDUAL": residual is not None}
+
+
+def fuse(
+    box: Box,
+    base: Tensor,
+    image: Tensor | None,
+    flow: Tensor | None,
+    mask: Tensor | None,
+    residual: Tensor | None,
+    out: Tensor,
+) -> None:
+    """See :func:`kernels.fuse.fuse`."""
+    x0, y0, x1, y1 = box
+    batch, height, width = out.shape[:3]
+    given, present = _arguments(base, image, flow, mask, residual)
+    grid = (triton.cdiv(x1 - x0, _BLOCK), y1 - y0, batch)
+    place = (out, *out.stride(), x0, y0, x1, height, width)
+    _fuse[grid](*place, *given, **present, BLOCK=_BLOCK)
+
+
+def fuse_i420(
+    box: Box,
+    matrix: NDArray[np.float32],
+    base: Tensor,
+    image: Tensor | None,
+    flow: Tensor | None,
+    mask: Tensor | None,
+    residual: Tensor | None,
+    out: Tensor,
+) -> None:
+    """See :func:`kernels.fuse.fuse_i420`; ``out`` is contiguous."""
+    x0, y0, x1, y1 = box
+    batch, height, width = base.shape[:3]
+    given, present = _arguments(base, image, flow, mask, residual)
+    grid = (triton.cdiv((x1 - x0) // 2, _BLOCK), (y1 - y0) // 2, batch)
+    place = (out, out.stride(0), x0, y0, x1, height, width)
+    _fuse_i420[grid](*place, *given, *matrix.ravel().tolist(), **present, BLOCK=_BLOCK)
