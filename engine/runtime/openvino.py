@@ -1,77 +1,143 @@
-"""OpenVINO on the CPU: one thread, fixed shapes, the precision that was asked for.
+"""OpenVINO on the CPU: fixed shapes, the precision and the threads that were asked for.
 
-One thread, because a real-time server gains nothing from two threads that wait for each other
-while another process spins.
+One thread is the default, because a real-time server gains nothing from two threads that wait for
+each other while another process spins.
 """
 
 from __future__ import annotations
 
-import threading
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.errors import BackendError
-from engine.runtime.checks import InputCheck
+from engine.runtime.base import InputCheck, RunnerBase
+from engine.runtime.ir import convert, failures, first_line, import_openvino, keep_warps_exact
 
-__all__ = ["OpenVINORunner"]
+__all__ = ["OpenVINORunner", "cpu_name", "has_capability", "openvino_runner"]
+
+_DTYPES = {
+    "f32": torch.float32,
+    "f64": torch.float64,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "u8": torch.uint8,
+    "i8": torch.int8,
+    "i16": torch.int16,
+    "i32": torch.int32,
+    "i64": torch.int64,
+    "boolean": torch.bool,
+}
 
 
-class OpenVINORunner:
-    """A network traced by torch, compiled by OpenVINO for exactly the example's shapes."""
+def openvino_runner(
+    module: nn.Module, examples: tuple[Tensor, ...], precision: str, threads: int, reason: str
+) -> OpenVINORunner:
+    """A runner for ``module`` in f32, bf16 or f16 arithmetic, warp coordinates always in f32.
+
+    Raises:
+        BackendError: OpenVINO is missing, cannot read the network or has no such arithmetic here.
+    """
+    if any(value.device.type != "cpu" for value in examples):
+        raise BackendError("openvino runs networks on the CPU; the example inputs are on another device")
+    if precision == "f16" and not has_capability("FP16"):
+        raise BackendError("openvino has no f16 arithmetic on this CPU; use bf16 or f32")
+    return OpenVINORunner(convert(module, examples), precision, threads, reason)
+
+
+class OpenVINORunner(RunnerBase):
+    """An ``openvino.Model`` with ports ``input0`` … and ``output0`` …, compiled for this CPU.
+
+    Inputs are read where they lie and bound outputs are written where they lie: nothing is copied.
+
+    Args:
+        model: of fixed shapes; :func:`engine.runtime.ir.convert` makes one.
+        precision: f32, bf16 or f16 (the arithmetic), or int8: a quantised model, whose other
+            operations compute in bf16 where the CPU has it.
+        threads: how many threads one call may use.
+
+    Raises:
+        BackendError: OpenVINO cannot run this network.
+    """
 
     backend = "openvino"
 
-    def __init__(self, module: nn.Module, examples: tuple[Tensor, ...], precision: str, reason: str) -> None:
-        self.reason = reason
-        self._check = InputCheck(examples)
-        self._compiled = _compile(module.eval(), examples, precision)
-        self._request = self._compiled.create_infer_request()
-        self._lock = threading.Lock()
+    def __init__(self, model: Any, precision: str, threads: int, reason: str) -> None:
+        self._inputs = [_find(model.inputs, f"input{k}") for k in range(len(model.inputs))]
+        outputs = [_find(model.outputs, f"output{k}") for k in range(len(model.outputs))]
+        shapes = [(tuple(p.get_shape()), _dtype(p)) for p in (model.inputs[k] for k in self._inputs)]
+        super().__init__(InputCheck(shapes), precision, reason)
+        self._outputs = outputs
+        self._request = _compile(model, precision, threads).create_infer_request()
+        self._held: dict[int, Any] = {}
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        self._check(inputs)
-        arrays = [value.detach().contiguous().numpy() for value in inputs]
-        # One request holds the activations, so concurrent calls take turns.
-        with self._lock:
-            results = self._request.infer(arrays, share_inputs=True, share_outputs=True)
-            return tuple(torch.from_numpy(results[index].copy()) for index in range(len(results)))
+    def _begin(self, inputs: tuple[Tensor, ...]) -> None:
+        self._held = {
+            port: value.detach().contiguous().numpy()
+            for port, value in zip(self._inputs, inputs, strict=True)
+        }
+        self._request.start_async(self._held, share_inputs=True)
+
+    def _finish(self) -> tuple[Tensor, ...]:
+        self._request.wait()
+        self._held = {}
+        if self._bound is not None:
+            return self._bound
+        tensors = (self._request.get_output_tensor(port) for port in self._outputs)
+        return tuple(torch.from_numpy(tensor.data.copy()) for tensor in tensors)
+
+    def _output_like(self) -> tuple[Tensor, ...]:
+        tensors = (self._request.get_output_tensor(port) for port in self._outputs)
+        return tuple(torch.from_numpy(tensor.data) for tensor in tensors)
+
+    def _bind(self, outputs: tuple[Tensor, ...] | None) -> None:
+        openvino = import_openvino()
+        for index, port in enumerate(self._outputs):
+            if outputs is None:
+                old = self._request.get_output_tensor(port)
+                fresh = openvino.Tensor(old.get_element_type(), old.get_shape())
+            else:
+                fresh = openvino.Tensor(outputs[index].numpy(), shared_memory=True)
+            self._request.set_output_tensor(port, fresh)
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """What OpenVINO raises for a network that it cannot read or run."""
-    from openvino import frontend
-
-    names = ("GeneralFailure", "InitializationFailure", "NotImplementedFailure", "OpConversionFailure")
-    return (
-        RuntimeError,
-        TypeError,
-        ValueError,
-        *(getattr(frontend, n) for n in names if hasattr(frontend, n)),
-    )
+def has_capability(name: str) -> bool:
+    """Whether OpenVINO computes in ``name`` (BF16, FP16, INT8) on this CPU."""
+    found: list[str] = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return name in found
 
 
-def _compile(module: nn.Module, examples: tuple[Tensor, ...], precision: str) -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise BackendError(f"openvino cannot be imported ({error}); pip install openvino") from error
+def cpu_name() -> str:
+    """Model and arithmetic of this CPU, as OpenVINO sees it."""
+    core = import_openvino().Core()
+    capabilities = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} {' '.join(capabilities)}"
+
+
+def _find(ports: list[Any], name: str) -> int:
+    for index, port in enumerate(ports):
+        if name in port.get_names():
+            return index
+    raise BackendError(f"the network has no port {name}; write it with engine.runtime")
+
+
+def _dtype(port: Any) -> torch.dtype:
+    return _DTYPES[port.get_element_type().get_type_name()]
+
+
+def _compile(model: Any, precision: str, threads: int) -> Any:
+    core = import_openvino().Core()
+    arithmetic = precision
+    if precision == "int8":
+        arithmetic = "bf16" if has_capability("BF16") else "f32"
     hints = {
-        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": arithmetic,
     }
-    failures = _failures()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            graph = openvino.convert_model(
-                module, example_input=examples, input=[list(value.shape) for value in examples]
-            )
-        return openvino.Core().compile_model(graph, "CPU", hints)
-    except failures as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackendError(f"openvino cannot run this network: {first}") from error
+        return core.compile_model(model if arithmetic == "f32" else keep_warps_exact(model), "CPU", hints)
+    except failures() as error:
+        raise BackendError(f"openvino cannot run this network: {first_line(error)}") from error
