@@ -25,7 +25,7 @@ class BodyUnavailable(RuntimeError):
 def select_body(impl: str, x: Any) -> Literal["ref", "cpu", "triton"]:
     """The body that runs on ``x`` (numpy array or torch tensor), for the caller's ``impl``.
 
-    ``auto``: ``cpu`` for CPU arrays, ``triton`` for CUDA tensors.
+    ``auto``: ``cpu`` for CPU arrays, ``triton`` for CUDA tensors, ``ref`` on any other device.
 
     Raises:
         ValueError: no such body.
@@ -33,7 +33,7 @@ def select_body(impl: str, x: Any) -> Literal["ref", "cpu", "triton"]:
     """
     device = str(getattr(x, "device", "cpu")).split(":")[0]
     if impl == "auto":
-        impl = "cpu" if device == "cpu" else "triton"
+        impl = {"cpu": "cpu", "cuda": "triton"}.get(device, "ref")
     if impl in ("ref", "reference"):
         return "ref"
     if impl == "cpu":

@@ -6,16 +6,21 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rgb_to_i420"]
+__all__ = ["rgb_to_yuv"]
 
 _SHIFT = 15
 
 
-def rgb_to_i420(rgb: NDArray[np.uint8], m: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """Write I420 of ``rgb`` [H, W, 3] into ``out`` [H*3//2, W]."""
+def rgb_to_yuv(
+    rgb: NDArray[np.uint8], m: NDArray[np.float32], out: NDArray[np.uint8], interleaved: bool
+) -> None:
+    """Write I420, or NV12 where ``interleaved``, of ``rgb`` [H, W, 3] into ``out`` [H*3//2, W]."""
     fixed = np.rint(m * (1 << _SHIFT)).astype(np.int32)
     height, width = rgb.shape[:2]
-    u, v = out[height:].reshape(2, height // 2, width // 2)
+    if interleaved:
+        u, v = out[height:, 0::2], out[height:, 1::2]
+    else:
+        u, v = out[height:].reshape(2, height // 2, width // 2)
     _convert(rgb, fixed, out[:height], u, v)
 
 

@@ -1,11 +1,13 @@
-"""The obvious body in floating point, and the matrices both bodies share."""
+"""The obvious body in floating point, in torch on any device, and the matrices all bodies share."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["coefficients", "i420_to_rgb", "rgb_to_i420"]
+__all__ = ["coefficients", "i420_to_rgb", "rgb_to_yuv"]
 
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
@@ -22,15 +24,15 @@ def coefficients(matrix: str) -> NDArray[np.float32]:
     return (np.stack([luma * 219.0, blue * 224.0, red * 224.0]) / 255.0).astype(np.float32)
 
 
-def rgb_to_i420(rgb: NDArray[np.uint8], m: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """Write I420 of ``rgb`` [H, W, 3] into ``out`` [H*3//2, W]."""
-    height, width = rgb.shape[:2]
-    pixels = rgb.astype(np.float32)
-    block = pixels.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
-    out[:height] = np.floor(pixels @ m[0] + 16.5)
-    flat = out[height:].reshape(2, height // 2, width // 2)
-    flat[0] = np.floor(block @ m[1] + 128.5)
-    flat[1] = np.floor(block @ m[2] + 128.5)
+def rgb_to_yuv(rgb: Tensor, m: NDArray[np.float32], out: Tensor, interleaved: bool) -> None:
+    """Write I420, or NV12 where ``interleaved``, of ``rgb`` [B, H, W, 3] into ``out`` [B, H*3//2, W]."""
+    batch, height, width = rgb.shape[:3]
+    pixels, weights = rgb.float(), torch.from_numpy(m).to(rgb.device)
+    block = pixels.reshape(batch, height // 2, 2, width // 2, 2, 3).mean((2, 4))
+    out[:, :height] = ((pixels * weights[0]).sum(-1) + 16.5).floor()
+    chroma = ((block[..., None, :] * weights[1:]).sum(-1) + 128.5).floor()
+    planes = chroma if interleaved else chroma.permute(0, 3, 1, 2)
+    out[:, height:] = planes.reshape(batch, height // 2, width)
 
 
 def i420_to_rgb(i420: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:

@@ -21,9 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels import select_body
 from kernels.logmel import cpu, reference
 
 __all__ = ["MelSpec", "log_mel", "mel_filters"]
+
+Impl = Literal["auto", "ref", "cpu", "triton"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,14 @@ def _mel(hertz: float) -> float:
     return float(2595.0 * np.log10(1.0 + hertz / 700.0))
 
 
-def log_mel(samples: Tensor, spec: MelSpec, *, impl: Literal["auto", "ref", "cpu"] = "auto") -> Tensor:
+def log_mel(samples: Tensor, spec: MelSpec, *, impl: Impl = "auto") -> Tensor:
     """float32 [B, context + T·hop] -> float32 [B, T, bands], natural log of mean band power.
 
-    ``auto`` takes the CPU body for CPU tensors and the reference elsewhere.
+    ``auto`` takes the CPU body for CPU tensors, the Triton body for CUDA tensors.
 
     Raises:
-        ValueError: wrong dtype or shape, too few samples, or ``impl="cpu"`` for a tensor elsewhere.
+        ValueError: wrong dtype or shape, or too few samples.
+        BodyUnavailable: the named body cannot run on ``samples`` or this machine.
     """
     if samples.dtype != torch.float32 or samples.ndim != 2:
         raise ValueError(f"samples must be float32 [B, N], got {samples.dtype} {list(samples.shape)}")
@@ -83,11 +87,13 @@ def log_mel(samples: Tensor, spec: MelSpec, *, impl: Literal["auto", "ref", "cpu
             f"need {spec.context} samples of context and whole hops of {spec.hop}, "
             f"got {samples.shape[1]} samples"
         )
-    on_cpu = samples.device.type == "cpu"
-    if impl == "cpu" and not on_cpu:
-        raise ValueError(f"the cpu body needs a CPU tensor, got {samples.device}")
-    if impl == "ref" or not on_cpu:
+    body, sizes = select_body(impl, samples), (spec.window, spec.hop, spec.fft, spec.floor)
+    if body == "ref":
         filters = torch.from_numpy(mel_filters(spec)).to(samples.device)
-        return reference.log_mel(samples, filters, spec.window, spec.hop, spec.fft, spec.floor)
-    data = np.ascontiguousarray(samples.detach().numpy())
-    return torch.from_numpy(cpu.log_mel(data, mel_filters(spec), spec.window, spec.hop, spec.fft, spec.floor))
+        return reference.log_mel(samples, filters, *sizes)
+    if body == "cpu":
+        data = np.ascontiguousarray(samples.detach().numpy())
+        return torch.from_numpy(cpu.log_mel(data, mel_filters(spec), *sizes))
+    from kernels.logmel import gpu
+
+    return gpu.log_mel(samples.detach(), spec)

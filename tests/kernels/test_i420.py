@@ -51,7 +51,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="even"):
         rgb_to_i420(np.zeros((3, 4, 3), np.uint8))
     with pytest.raises(ValueError, match="uint8"):
-        rgb_to_i420(np.zeros((4, 4, 3), np.float32))
+        rgb_to_i420(np.zeros((4, 4, 3), np.float32))  # type: ignore[type-var]
     with pytest.raises(ValueError, match="matrix"):
         rgb_to_i420(np.zeros((4, 4, 3), np.uint8), "bt2020")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="out must"):
