@@ -12,6 +12,7 @@ Pictures are uint8 [H, W, 3], masks bool [H, W], luminance 0..255 by BT.601.
 from __future__ import annotations
 
 import cv2
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,20 +119,25 @@ def _edge_widths(grey: Bytes) -> Floats:
     before, after = np.roll(power, 1, axis=1), np.roll(power, -1, axis=1)
     edge = (power > 4.0 * power.mean()) & (power >= before) & (power > after)
     edge[:, [0, -1]] = False
-    levels = grey.astype(np.int16)
-    rising = _way(levels) + _way(levels[:, ::-1], backwards=True)
-    falling = _way(-levels) + _way(-levels[:, ::-1], backwards=True)
-    return np.asarray(np.where(edge, np.where(slope > 0, rising, falling), 0), np.float32)
+    out = np.zeros(grey.shape, np.float32)
+    _walk(grey, edge, slope > 0, out)
+    return out
 
 
-def _way(levels: NDArray[np.int16], backwards: bool = False) -> NDArray[np.int32]:
-    """[H, W] px from each pixel to the right until the levels stop rising; ``backwards``: stop falling,
-    with rows given mirrored, and the result mirrored back."""
-    step = np.diff(levels, axis=1) * (-1 if backwards else 1) > 0
-    out = np.zeros(levels.shape, np.int32)
-    for x in range(levels.shape[1] - 2, -1, -1):
-        out[:, x] = np.where(step[:, x], out[:, x + 1] + 1, 0)
-    return out[:, ::-1] if backwards else out
+@nb.njit(cache=True)
+def _walk(grey: Bytes, edge: Mask, rising: Mask, out: Floats) -> None:
+    """At every ``edge`` pixel the length of the monotonic stretch of its row around it."""
+    for y in range(grey.shape[0]):
+        for x in range(grey.shape[1]):
+            if not edge[y, x]:
+                continue
+            sign = 1 if rising[y, x] else -1
+            right = left = x
+            while right + 1 < grey.shape[1] and sign * (int(grey[y, right + 1]) - int(grey[y, right])) > 0:
+                right += 1
+            while left > 0 and sign * (int(grey[y, left]) - int(grey[y, left - 1])) > 0:
+                left -= 1
+            out[y, x] = right - left
 
 
 # -- colour and time ---------------------------------------------------------------------------
