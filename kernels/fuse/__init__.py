@@ -25,20 +25,17 @@ network's output [B, C, h, w] is handed over as ``x.permute(0, 2, 3, 1)``, witho
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from kernels import select_body
+from kernels.arrays import Array, as_numpy, as_torch, device_name, expect, is_contiguous
 from kernels.fuse import cpu, reference
 from kernels.i420 import Matrix, coefficients
 
 __all__ = ["Box", "bands", "fuse", "fuse_i420"]
 
-Array = NDArray[Any] | Tensor
 Box = tuple[int, int, int, int]
 Impl = Literal["auto", "ref", "cpu", "triton"]
 
@@ -71,17 +68,17 @@ def fuse(
         BodyUnavailable: the named body cannot run on these arrays or this machine.
     """
     shape = _check(base, image, flow, mask, residual)
-    _expect("out", out, shape, ("uint8",))
+    expect("out", out, shape, ("uint8",))
     area = _checked_box(box, shape, 1)
     body, arrays = select_body(impl, base), (base, image, flow, mask, residual, out)
     if body == "cpu":
-        cpu.fuse(area, *map(_numpy, arrays))
+        cpu.fuse(area, *map(as_numpy, arrays))
     elif body == "ref":
-        reference.fuse(area, *map(_torch, arrays))
+        reference.fuse(area, *map(as_torch, arrays))
     else:
         from kernels.fuse import gpu
 
-        gpu.fuse(area, *map(_torch, arrays))
+        gpu.fuse(area, *map(as_torch, arrays))
     return out
 
 
@@ -109,20 +106,20 @@ def fuse_i420(
     batch, height, width, _ = shape = _check(base, image, flow, mask, residual)
     if height % 2 or width % 2:
         raise ValueError(f"I420 needs even sizes, got {height}x{width}; crop or pad by one pixel")
-    _expect("out", out, (batch, height * 3 // 2, width), ("uint8",))
-    if not (out.is_contiguous() if isinstance(out, Tensor) else out.flags.c_contiguous):
+    expect("out", out, (batch, height * 3 // 2, width), ("uint8",))
+    if not is_contiguous(out):
         raise ValueError("out must be contiguous")
     area = _checked_box(box, shape, 2)
     body, arrays = select_body(impl, base), (base, image, flow, mask, residual, out)
     m = coefficients(matrix)
     if body == "cpu":
-        cpu.fuse_i420(area, m, *map(_numpy, arrays))
+        cpu.fuse_i420(area, m, *map(as_numpy, arrays))
     elif body == "ref":
-        reference.fuse_i420(area, torch.from_numpy(m), *map(_torch, arrays))
+        reference.fuse_i420(area, torch.from_numpy(m), *map(as_torch, arrays))
     else:
         from kernels.fuse import gpu
 
-        gpu.fuse_i420(area, m, *map(_torch, arrays))
+        gpu.fuse_i420(area, m, *map(as_torch, arrays))
     return out
 
 
@@ -137,31 +134,18 @@ def _check(
     base: Array, image: Array | None, flow: Array | None, mask: Array | None, residual: Array | None
 ) -> tuple[int, int, int, int]:
     """Raise for what does not fit; the shape [B, H, W, 3] of the picture otherwise."""
-    if base.ndim != 4:
-        raise ValueError(f"base must be uint8 [B, H, W, 3], got {_describe(base)}")
+    expect("base", base, (None, None, None, 3), ("uint8",))
     batch = base.shape[0]
-    _expect("base", base, (batch, None, None, 3), ("uint8",))
     if flow is not None and image is None:
         raise ValueError("a flow needs an image to sample")
-    _expect("image", image, (batch, None, None, 3), _NUMBERS)
-    _expect("flow", flow, (batch, None, None, 2), _NUMBERS[1:])
-    _expect("mask", mask, (batch, None, None), _NUMBERS[1:])
-    _expect("residual", residual, (batch, None, None, 3), _NUMBERS[1:])
+    expect("image", image, (batch, None, None, 3), _NUMBERS)
+    expect("flow", flow, (batch, None, None, 2), _NUMBERS[1:])
+    expect("mask", mask, (batch, None, None), _NUMBERS[1:])
+    expect("residual", residual, (batch, None, None, 3), _NUMBERS[1:])
     for name, x in (("image", image), ("flow", flow), ("mask", mask), ("residual", residual)):
-        if x is not None and _where(x) != _where(base):
-            raise ValueError(f"{name} is on {_where(x)}, base on {_where(base)}; move one of them")
+        if x is not None and device_name(x) != device_name(base):
+            raise ValueError(f"{name} is on {device_name(x)}, base on {device_name(base)}; move one of them")
     return batch, int(base.shape[1]), int(base.shape[2]), 3
-
-
-def _expect(name: str, x: Array | None, shape: tuple[int | None, ...], dtypes: tuple[str, ...]) -> None:
-    if x is None:
-        return
-    fits = len(x.shape) == len(shape) and all(
-        want == got if want is not None else got > 0 for want, got in zip(shape, x.shape, strict=True)
-    )
-    if not fits or _dtype(x) not in dtypes:
-        sizes = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"{name} must be {' or '.join(dtypes)} [{sizes}], got {_describe(x)}")
 
 
 def _checked_box(box: Box | None, shape: tuple[int, int, int, int], step: int) -> Box:
@@ -174,23 +158,3 @@ def _checked_box(box: Box | None, shape: tuple[int, int, int, int], step: int) -
     if any(v % step for v in box):
         raise ValueError(f"box {box} must have even corners for I420")
     return int(x0), int(y0), int(x1), int(y1)
-
-
-def _dtype(x: Array) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def _describe(x: Array) -> str:
-    return f"{_dtype(x)} {list(x.shape)}"
-
-
-def _where(x: Array) -> str:
-    return str(x.device) if isinstance(x, Tensor) else "cpu"
-
-
-def _numpy(x: Array | None) -> Any:
-    return x.detach().numpy() if isinstance(x, Tensor) else x
-
-
-def _torch(x: Array | None) -> Any:
-    return torch.from_numpy(x) if isinstance(x, np.ndarray) else x

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels import select_body
+from kernels.arrays import as_numpy, as_torch, dtype_name, is_contiguous
 from kernels.i420 import cpu, reference
 from kernels.i420.reference import coefficients
 
@@ -51,7 +52,7 @@ def rgb_to_nv12(
 
 
 def _convert(rgb: Picture, matrix: Matrix, out: Picture | None, impl: Impl, *, interleaved: bool) -> Picture:
-    if str(rgb.dtype).removeprefix("torch.") != "uint8" or rgb.ndim not in (3, 4) or rgb.shape[-1] != 3:
+    if dtype_name(rgb) != "uint8" or rgb.ndim not in (3, 4) or rgb.shape[-1] != 3:
         raise ValueError(f"rgb must be uint8 [H, W, 3] or [B, H, W, 3], got {rgb.dtype} {list(rgb.shape)}")
     height, width = rgb.shape[-3:-1]
     if height % 2 or width % 2 or not height or not width:
@@ -60,14 +61,14 @@ def _convert(rgb: Picture, matrix: Matrix, out: Picture | None, impl: Impl, *, i
     result: Any = _target(rgb, out, (*rgb.shape[:-3], height * 3 // 2, width))
     source, target = rgb if rgb.ndim == 4 else rgb[None], result if rgb.ndim == 4 else result[None]
     if body == "cpu":
-        for picture, packed in zip(_numpy(source), _numpy(target), strict=True):
+        for picture, packed in zip(as_numpy(source), as_numpy(target), strict=True):
             cpu.rgb_to_yuv(picture, weights, packed, interleaved)
     elif body == "ref":
-        reference.rgb_to_yuv(_torch(source), weights, _torch(target), interleaved)
+        reference.rgb_to_yuv(as_torch(source), weights, as_torch(target), interleaved)
     else:
         from kernels.i420 import gpu
 
-        gpu.rgb_to_yuv(_torch(source), weights, _torch(target), interleaved)
+        gpu.rgb_to_yuv(as_torch(source), weights, as_torch(target), interleaved)
     return result  # type: ignore[no-any-return]
 
 
@@ -78,26 +79,11 @@ def _target(rgb: Any, out: Any, shape: tuple[int, ...]) -> Any:
             return torch.empty(shape, dtype=torch.uint8, device=rgb.device)
         return np.empty(shape, np.uint8)
     same = isinstance(out, Tensor) == isinstance(rgb, Tensor)
-    if not same or tuple(out.shape) != shape or out.dtype != rgb.dtype or not _contiguous(out):
+    if not same or tuple(out.shape) != shape or out.dtype != rgb.dtype or not is_contiguous(out):
         raise ValueError(f"out must be contiguous uint8 {list(shape)}, of the kind of rgb")
     if isinstance(out, Tensor) and out.device != rgb.device:
         raise ValueError(f"out is on {out.device}, rgb on {rgb.device}")
     return out
-
-
-def _contiguous(x: Any) -> bool:
-    return bool(x.is_contiguous() if isinstance(x, Tensor) else x.flags.c_contiguous)
-
-
-def _numpy(x: Any) -> Bytes:
-    return np.asarray(x.numpy() if isinstance(x, Tensor) else x)
-
-
-def _torch(x: Any) -> Tensor:
-    if isinstance(x, Tensor):
-        return x
-    # Torch knows no negative strides.
-    return torch.from_numpy(x if min(x.strides) >= 0 else np.ascontiguousarray(x))
 
 
 def i420_to_rgb(i420: Bytes, matrix: Matrix = "bt709") -> Bytes:
