@@ -1,0 +1,427 @@
+"""Hair and beards as cards: ribbons that carry a texture of strands, grown from the skin.
+
+A card is a chain of points. It starts on the skin, leaves along the normal, and at every step follows
+a comb direction, weight and curl; the skull, the neck and the shoulders push it out. All cards of a
+person grow at once (arrays [N, ...]).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.animators.mesh.grid import head_weight
+from engine.synth.people.look import Look
+from engine.synth.people.model import HEAD_CENTRE, chart_pixels, hair_mask, head_model
+from engine.synth.people.skin import regions
+
+__all__ = ["Cards", "Style", "card_texture", "grow_beard", "grow_hair", "style_of"]
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int32]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Vertices of N cards in head coordinates, cm."""
+
+    points: Float
+    """[M, 3]"""
+    tangent: Float
+    """[M, 3] along the strands"""
+    normal: Float
+    """[M, 3] outwards"""
+    uv: Float
+    """[M, 2] in the card texture"""
+    paint: Float
+    """[M, 4] place along the strand 0..1, occlusion 0..1, shade of the card 0..1, 1"""
+    weight: Float
+    """[M] share in the head's motion"""
+    triangles: Int
+    """[F, 3]"""
+    root: Int
+    """[M] the skin vertex a card grows from"""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How hair grows. Lengths in cm; strengths about 0..1."""
+
+    count: int
+    length: tuple[float, float]
+    lift: float
+    """how far the hair stands off the skull, cm"""
+    comb: str
+    """which way it is combed: forward, back, side, down, part, out or tie"""
+    width: float = 1.0
+    weight: float = 0.35
+    curl: float = 0.0
+    turns: float = 2.0
+    messy: float = 0.15
+    part: float = 0.0
+    """x of the parting, cm"""
+    fringe: float = 0.0
+    """share of the front that falls over the forehead"""
+    steps: int = 9
+    sides: float = 1.0
+    """length of the sides relative to the top"""
+    tail: str = ""
+
+
+_STYLES: dict[str, Style] = {
+    "buzz": Style(500, (0.5, 0.9), 0.25, "forward", 0.8, 0.0, messy=0.4, steps=2),
+    "short": Style(750, (2.2, 4.5), 0.9, "forward", 0.8, 0.15, messy=0.3, steps=5, sides=0.45),
+    "side_part": Style(800, (5.5, 8.5), 1.2, "side", 0.9, 0.25, messy=0.12, part=2.6, steps=8, sides=0.4),
+    "swept_back": Style(800, (6.0, 9.5), 1.5, "back", 0.9, 0.15, messy=0.12, steps=8, sides=0.45),
+    "messy": Style(850, (4.0, 7.0), 1.6, "forward", 0.75, 0.2, curl=0.25, messy=0.55, steps=7, sides=0.55),
+    "fringe": Style(800, (6.0, 8.5), 0.9, "forward", 0.9, 0.5, messy=0.15, fringe=1.0, steps=9, sides=0.8),
+    "bob": Style(850, (14.0, 17.0), 1.0, "part", 1.1, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
+    "long": Style(900, (24.0, 34.0), 0.8, "part", 1.15, 0.8, messy=0.08, steps=16),
+    "long_side": Style(900, (22.0, 32.0), 1.1, "part", 1.15, 0.8, messy=0.1, part=2.8, steps=16),
+    "wavy": Style(900, (20.0, 30.0), 1.4, "part", 1.1, 0.7, curl=0.55, turns=3.0, messy=0.15, part=1.5, steps=18),
+    "curly": Style(1000, (9.0, 15.0), 2.2, "out", 0.9, 0.35, curl=1.0, turns=4.0, messy=0.4, steps=16),
+    "afro": Style(1300, (5.0, 9.0), 4.0, "out", 0.8, 0.02, curl=0.9, turns=4.5, messy=0.7, steps=9),
+    "bun": Style(750, (11.0, 15.0), 0.45, "tie", 1.0, 0.0, messy=0.06, steps=11, tail="bun"),
+    "ponytail": Style(750, (12.0, 15.0), 0.5, "tie", 1.0, 0.0, messy=0.07, steps=11, tail="pony"),
+}  # fmt: skip
+
+
+def style_of(look: Look, rng: Rng) -> Style | None:
+    """The person's own variant of their style; None for a bald head."""
+    if look.hair == "bald":
+        return None
+    base = _STYLES[look.hair]
+    stretch = float(rng.uniform(0.85, 1.15))
+    side = -1.0 if rng.random() < 0.5 else 1.0
+    fringe = base.fringe
+    if look.hair in ("bob", "long", "bun", "ponytail") and rng.random() < 0.3:
+        fringe = 1.0
+    return replace(
+        base,
+        length=(base.length[0] * stretch, base.length[1] * stretch),
+        lift=base.lift * float(rng.uniform(0.75, 1.35)),
+        curl=base.curl * float(rng.uniform(0.7, 1.3)),
+        messy=base.messy * float(rng.uniform(0.6, 1.6)),
+        part=side * (base.part + float(rng.normal(0.0, 0.4))),
+        fringe=fringe,
+        sides=min(1.0, base.sides * float(rng.uniform(0.7, 1.3))),
+    )
+
+
+@lru_cache(maxsize=1)
+def card_texture() -> NDArray[np.uint8]:
+    """uint8 [128, 1024, 2]: brightness and cover of strands; columns across cards, rows along them."""
+    rng = np.random.default_rng(7)
+    wide, high = 1024, 128
+    shade = np.zeros((high, wide), np.float32)
+    cover = np.zeros((high, wide), np.float32)
+    row = np.arange(high) / (high - 1)
+    for _ in range(1250):
+        x0, drift, width = rng.uniform(0, wide), rng.normal(0, 7), rng.uniform(1.2, 3.6)
+        end = rng.uniform(0.55, 1.0)
+        x = x0 + drift * row + 3 * np.sin(row * rng.uniform(2, 6) + rng.uniform(0, 6))
+        w = width * np.clip((end - row) / 0.35, 0.0, 1.0) ** 0.5
+        tone = rng.beta(2, 2)
+        for dx in range(-4, 5):
+            a = np.clip(w - abs(dx) + 0.5, 0.0, 1.0)
+            columns = (np.floor(x).astype(int) + dx) % wide
+            r = np.arange(high)
+            over = a > 0.4
+            shade[r[over], columns[over]] = tone * (1 - 0.12 * abs(dx))
+            cover[r, columns] = np.maximum(cover[r, columns], a)
+    shade = np.where(cover > 0, shade, 0.5)
+    return (np.stack([shade, cover], 2) * 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _scalp() -> tuple[Int, Float, Float]:
+    """Triangles where hair may grow, their area, their middle on the mean head."""
+    model = head_model()
+    ear = model.basis.vertex_part == 1
+    t = model.skin[(model.skin < len(model.hair)).all(1)]
+    t = t[~ear[t].any(1)]
+    p = model.basis.mean[t]
+    middle = p.mean(1)
+    t, p, middle = (a[middle[:, 1] > -7.0] for a in (t, p, middle))
+    area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
+    return t, area.astype(np.float32), middle
+
+
+def _sample(rng: Rng, density: Float, triangles: Int, count: int) -> tuple[Int, Float]:
+    """``count`` triangles by density, and barycentric weights in them."""
+    total = float(density.sum())
+    even = (np.arange(count) + rng.random(count)) / count * total
+    order = rng.permutation(len(density))
+    chosen = order[np.minimum(np.searchsorted(np.cumsum(density[order]), even), len(density) - 1)]
+    w = rng.dirichlet([1, 1, 1], count).astype(np.float32)
+    return triangles[chosen], w
+
+
+def _unit(v: Float) -> Float:
+    return np.asarray(v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-8), np.float32)
+
+
+class _Body:
+    """What hair cannot enter: the person's own skull, the neck, the shoulders."""
+
+    def __init__(self, head: Float) -> None:
+        spokes = np.linalg.norm(head[head_model().spokes] - HEAD_CENTRE, axis=-1).astype(np.float32)
+        wrapped = np.concatenate([spokes[:, -8:], spokes, spokes[:, :8]], 1)
+        self.radius = cv2.GaussianBlur(wrapped, (0, 0), 1.2)[:, 8:-8]
+
+    def push(self, p: Float, margin: Float) -> Float:
+        """Points [N, 3] moved out of the body, ``margin`` [N] cm above it."""
+        d = p - HEAD_CENTRE
+        r = np.linalg.norm(d, axis=1) + 1e-6
+        row = np.clip(np.arccos(np.clip(d[:, 1] / r, -1, 1)) / np.pi * 64, 0, 63).astype(int)
+        column = ((np.arctan2(d[:, 0], d[:, 2]) / (2 * np.pi) + 0.5) * 128).astype(int) % 128
+        least = self.radius[row, column] + margin
+        low = p[:, 1] < -7.5
+        out = np.where(((r < least) & ~low)[:, None], HEAD_CENTRE + d * (least / r)[:, None], p)
+        return self._shoulders(out.astype(np.float32), margin)
+
+    @staticmethod
+    def _shoulders(p: Float, margin: Float) -> Float:
+        y = p[:, 1]
+        reach = np.interp(-y, [5.0, 8.5, 11.0, 13.0, 15.5, 18.0, 24.0], [0.0, 6.6, 8.0, 11.0, 17.0, 21.0, 23.0]) + margin
+        deep = np.interp(-y, [5.0, 8.5, 12.0, 16.0, 24.0], [0.0, 6.6, 8.0, 10.0, 11.5]) + margin
+        q = np.stack([p[:, 0] / np.maximum(reach, 0.1), (p[:, 2] + 1.0) / np.maximum(deep, 0.1)], 1)
+        size = np.linalg.norm(q, axis=1) + 1e-6
+        inside = (size < 1.0) & (y < -5.0)
+        scale = np.where(inside, 1.0 / size, 1.0)
+        out = p.copy()
+        out[:, 0] *= np.minimum(scale, 1.6)
+        out[:, 2] = (out[:, 2] + 1.0) * np.minimum(scale, 1.6) - 1.0
+        return out
+
+
+def _comb(style: Style, root: Float, p: Float, normal: Float) -> Float:
+    """Where hair at ``p`` [N, 3] is combed, given its ``root``; unit vectors along the skull."""
+    x = root[:, :1]
+    zeros, ones = np.zeros_like(x), np.ones_like(x)
+    front = np.clip((root[:, 2:] - 2.0) / 6.0, 0.0, 1.0)
+    if style.comb == "forward":
+        d = np.concatenate([0.25 * x / 6.0, -0.6 * ones, 0.2 + 0.9 * front], 1)
+        d = np.where(root[:, 2:] < -1.0, np.concatenate([0.1 * x, -1.0 * ones, -0.1 * ones], 1), d)
+    elif style.comb == "back":
+        d = np.concatenate([0.12 * x / 3.0, 0.35 * front - 0.3, -ones], 1)
+    elif style.comb == "side":
+        away = -np.sign(style.part) * ones
+        far = np.sign(x - style.part)
+        d = np.concatenate([np.where(np.abs(x) < 6.0, away * (far == np.sign(away)) + far * (far != np.sign(away)), 0.2 * np.sign(x)), -0.35 * ones, 0.25 * front - 0.25], 1)
+    elif style.comb == "part":
+        far = np.sign(x - style.part)
+        d = np.concatenate([far * (0.9 - 0.5 * (np.abs(x) > 5)), -0.6 * ones, -0.35 + 0.1 * front], 1)
+    elif style.comb == "tie":
+        d = np.array([0.0, 4.5, -11.0], np.float32) - p
+    else:
+        d = normal + np.concatenate([zeros, -0.15 * ones, zeros], 1)
+    tangent = _unit(d.astype(np.float32))
+    return _unit(tangent - (0.85 if style.comb != "out" else 0.0) * (tangent * normal).sum(1, keepdims=True) * normal)
+
+
+def _grow(style: Style, root: Float, normal: Float, length: Float, fringe: NDArray[np.bool_], body: _Body, rng: Rng) -> Float:
+    """Chains [N, T, 3]."""
+    n, steps = len(root), style.steps
+    chain = np.empty((n, steps, 3), np.float32)
+    chain[:, 0] = root - 0.15 * normal
+    layer = rng.random(n).astype(np.float32)
+    margin = 0.12 + style.lift * (0.25 + 0.75 * layer)
+    piece = (length / (steps - 1))[:, None]
+    direction = _unit(normal * min(1.0, style.lift) + 0.6 * _comb(style, root, root, normal))
+    wild = rng.normal(0, style.messy, (n, 3)).astype(np.float32)
+    phase = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
+    p = root.copy()
+    for k in range(1, steps):
+        outward = _unit(p - HEAD_CENTRE)
+        comb = _comb(style, root, p, outward)
+        if fringe.any():
+            comb[fringe] = _unit(np.array([0.06, -0.85, 0.6], np.float32) + 0.15 * wild[fringe])
+        fall = np.zeros((n, 3), np.float32)
+        fall[:, 1] = -style.weight * (0.3 + 1.2 * k / steps)
+        keep = 0.55 if style.comb != "tie" else 0.2
+        direction = _unit(keep * direction + (1 - keep) * (comb * (1.0 - 0.65 * (k / steps) * (style.weight > 0.6)) + wild) + 0.5 * fall)
+        p = p + direction * piece
+        rise = margin * min(1.0, k / (0.35 * steps))
+        p = body.push(p, np.where(fringe, 0.35, rise).astype(np.float32))
+        if style.weight > 0.6:
+            p = _off_face(p, fringe)
+        chain[:, k] = p
+    if style.curl > 0:
+        chain += _curls(style, chain, phase, length)
+    return chain
+
+
+def _off_face(p: Float, fringe: NDArray[np.bool_]) -> Float:
+    """Long hair falls beside the face, not over it."""
+    half = np.interp(p[:, 1], [-8, -4, 2, 6, 8.5, 9.5], [5.2, 6.3, 7.3, 6.6, 3.5, 0.0])
+    over = (np.abs(p[:, 0]) < half) & (p[:, 2] > 2.5) & ~fringe
+    out = p.copy()
+    out[over, 0] = np.sign(p[over, 0] + 1e-3) * (0.35 * np.abs(p[over, 0]) + 0.65 * half[over])
+    out[over, 2] -= 0.5
+    return out
+
+
+def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
+    steps = chain.shape[1]
+    t = np.linspace(0, 1, steps, dtype=np.float32)
+    along = _unit(np.gradient(chain, axis=1))
+    out = _unit(chain - HEAD_CENTRE)
+    side = _unit(np.cross(along, out))
+    angle = phase[:, None] + 2 * np.pi * style.turns * t * (length / length.mean())[:, None]
+    size = (0.55 * style.curl * np.minimum(1.0, 4.0 * t))[None, :, None]
+    wave: Float = size * (np.cos(angle)[..., None] * side + 0.7 * np.sin(angle)[..., None] * out)
+    return wave.astype(np.float32)
+
+
+def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: Float | None, flat: bool) -> Cards:
+    """Ribbons around chains [N, T, 3]; ``width`` [N] cm, ``ao`` [N, T]."""
+    n, steps = chain.shape[:2]
+    t = np.linspace(0, 1, steps, dtype=np.float32)
+    along = _unit(np.gradient(chain, axis=1))
+    out = _unit(chain - HEAD_CENTRE)
+    side = np.cross(along, out)
+    if not flat:
+        side = side + 0.8 * rng.normal(0, 1, (n, 1, 3))
+    else:
+        side = side + 0.35 * rng.normal(0, 1, (n, 1, 3))
+    side = _unit(side - (side * along).sum(2, keepdims=True) * along)
+    half = 0.5 * width[:, None] * np.interp(t, [0, 0.25, 0.7, 1], [0.75, 1.0, 0.9, 0.35])[None]
+    left, right = chain - side * half[..., None], chain + side * half[..., None]
+    points = np.stack([left, right], 2).reshape(-1, 3).astype(np.float32)
+    face = _unit(out - (out * along).sum(2, keepdims=True) * along)
+    bulge = np.stack([face - 0.45 * side, face + 0.45 * side], 2).reshape(-1, 3)
+    u0 = rng.random(n)[:, None]
+    u = np.stack([np.broadcast_to(u0, (n, steps)), np.broadcast_to(u0 + 0.035 * width[:, None], (n, steps))], 2)
+    v = np.broadcast_to(t[None, :, None], (n, steps, 2))
+    tint = np.broadcast_to(rng.random(n)[:, None, None], (n, steps, 2))
+    shade = np.broadcast_to(ao[..., None], (n, steps, 2))
+    paint = np.stack([v, shade, tint, np.ones_like(v)], 3).reshape(-1, 4).astype(np.float32)
+    base = (np.arange(n)[:, None] * steps + np.arange(steps - 1)[None]).reshape(-1, 1) * 2
+    triangles = np.concatenate([base + [0, 1, 2], base + [1, 3, 2]]).astype(np.int32)
+    if weight is None:
+        weight = np.maximum(head_weight(points), 0.0)
+    return Cards(
+        points, np.repeat(along.reshape(-1, 3), 2, 0), _unit(bulge.astype(np.float32)),
+        np.stack([u, v * 0.98 + 0.01], 3).reshape(-1, 2).astype(np.float32), paint, weight.astype(np.float32), triangles,
+        np.repeat(root, steps * 2).astype(np.int32),
+    )  # fmt: skip
+
+
+def _join(parts: list[Cards]) -> Cards:
+    offset, triangles = 0, []
+    for part in parts:
+        triangles.append(part.triangles + offset)
+        offset += len(part.points)
+    names = ("points", "tangent", "normal", "uv", "paint", "weight")
+    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
+    return Cards(*arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]))
+
+
+def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
+    """The head's hair on neutral vertices ``head`` [V, 3]; None for a bald head."""
+    rng = np.random.default_rng([look.seed, 4])
+    style = style_of(look, rng)
+    if style is None:
+        return None
+    triangles, area, middle = _scalp()
+    grows = hair_mask(middle, look.recede, look.temple, 0.12)
+    azimuth = np.abs(np.arctan2(middle[:, 0], middle[:, 2] - 1.0))
+    denser = 1.0 + 0.9 * (azimuth < 1.2) + 0.8 * (np.abs(middle[:, 0] - style.part) < 1.2)
+    chosen, w = _sample(rng, area * grows * denser, triangles, style.count)
+    root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
+    normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
+    place = np.einsum("nkc,nk->nc", head_model().basis.mean[chosen], w)
+    length = rng.uniform(*style.length, len(root)).astype(np.float32)
+    side = np.clip((np.abs(place[:, 0]) - 4.5) / 2.5, 0, 1) * (place[:, 1] < 9.5) + (place[:, 1] < 3.0)
+    length *= 1.0 - (1.0 - style.sides) * np.clip(side, 0, 1)
+    fringe = (rng.random(len(root)) < style.fringe) & (place[:, 2] > 5.5) & (np.abs(place[:, 0]) < 5.5)
+    length = np.where(fringe, rng.uniform(6.0, 8.0, len(root)), length).astype(np.float32)
+    body = _Body(head[: len(normals)])
+    chain = _grow(style, root, normal, length, fringe, body, rng)
+    parts = [_finish(style, chain, rng, chosen[:, 0].astype(np.int32), body)]
+    if style.tail:
+        parts.append(_tail(style, rng, head))
+    return _join(parts)
+
+
+def _finish(style: Style, chain: Float, rng: Rng, root: Int, body: _Body) -> Cards:
+    d = np.linalg.norm(chain - HEAD_CENTRE, axis=2)
+    top = np.quantile(d[:, 1:], 0.9)
+    outer = np.clip(1.0 - (top - d) / max(2.5, style.lift * 1.5), 0.0, 1.0)
+    t = np.linspace(0, 1, style.steps)[None]
+    ao = 0.45 + 0.4 * np.minimum(1.0, t * 2.5) + 0.15 * outer
+    behind = (chain[..., 1] < 0.5) & (np.abs(chain[..., 0]) < 7.0) & (chain[..., 2] < 4.0)
+    ao = np.where(behind, ao * 0.6, ao)
+    width = style.width * rng.uniform(0.7, 1.3, len(chain))
+    return _cards(chain, width, rng, ao.astype(np.float32), root, None, style.comb != "out")
+
+
+def _tail(style: Style, rng: Rng, head: Float) -> Cards:
+    """A bun on the crown or the back of the head, or a pony tail."""
+    n = 160
+    high = style.tail == "bun" and rng.random() < 0.5
+    crown = np.array([0.0, 14.0, -4.0] if high else [0.0, 5.0, -11.0], np.float32)
+    if style.tail == "bun":
+        axis = _unit(rng.normal(0, 1, (n, 3)).astype(np.float32))
+        other = _unit(np.cross(axis, rng.normal(0, 1, (n, 3))).astype(np.float32))
+        t = np.linspace(0, 2.6, 10, dtype=np.float32)[None, :, None]
+        radius = rng.uniform(2.0, 2.8, (n, 1, 1)).astype(np.float32) * (1.25 if high else 1.4)
+        chain = crown + radius * (np.cos(t) * axis[:, None] + np.sin(t) * other[:, None])
+    else:
+        t = np.linspace(0, 1, 12, dtype=np.float32)[None, :, None]
+        sway = rng.normal(0, 1.3, (n, 1, 3)).astype(np.float32)
+        swing = np.array([float(rng.choice([-7.0, 0.0, 7.0])), -18.0, 1.5], np.float32)
+        chain = crown + np.array([0, 1.5, -1.5], np.float32) * np.sin(np.pi * t) + swing * t**1.3 + sway * (0.3 + t)
+    ao = np.full(chain.shape[:2], 0.85, np.float32)
+    return _cards(chain.astype(np.float32), np.full(n, 1.2), rng, ao, np.zeros(n, np.int32), np.ones(chain.shape[0] * chain.shape[1] * 2, np.float32), False)
+
+
+def grow_beard(look: Look, head: Float, normals: Float) -> Cards | None:
+    """A beard's cards on neutral vertices ``head`` [V, 3]; None where it is shaved or only stubble."""
+    if look.beard not in ("moustache", "goatee", "short", "full"):
+        return None
+    rng, model, r = np.random.default_rng([look.seed, 5]), head_model(), regions()
+    zone = {
+        "moustache": r.moustache, "goatee": r.goatee, "short": np.maximum(r.beard, r.moustache),
+        "full": np.maximum(r.beard, r.moustache),
+    }[look.beard]  # fmt: skip
+    t = model.basis.triangles_of("face")
+    p = model.basis.mean[t]
+    middle = p.mean(1)
+    at = np.clip(chart_pixels(middle).astype(int), 0, 511)
+    front = (middle[:, 2] > 9.0) | (np.abs(middle[:, 0]) > 2.8) | (middle[:, 1] < -5.0)
+    area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
+    density = area * np.clip(zone[at[:, 1], at[:, 0]] - 0.12, 0, 1) * front
+    count = {"moustache": 170, "goatee": 320, "short": 700, "full": 800}[look.beard]
+    chosen, w = _sample(rng, density.astype(np.float32), t, count)
+    root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
+    normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
+    place = np.einsum("nkc,nk->nc", model.basis.mean[chosen], w)
+    longest = {"moustache": 1.3, "goatee": 1.9, "short": 1.2, "full": 3.6}[look.beard] * look.beard_length
+    chain = _beard_chains(root, normal, place, longest, rng)
+    ao = np.broadcast_to(np.linspace(0.6, 1.0, chain.shape[1], dtype=np.float32), chain.shape[:2])
+    cards = _cards(chain, rng.uniform(0.35, 0.6, count), rng, ao, chosen[:, 0].astype(np.int32), None, False)
+    roots = model.weight[cards.root]
+    return replace(cards, weight=roots.astype(np.float32))
+
+
+def _beard_chains(root: Float, normal: Float, place: Float, longest: float, rng: Rng) -> Float:
+    steps, n = 4, len(root)
+    upper = (place[:, 1] > -3.1) & (np.abs(place[:, 0]) < 3.2)
+    down = np.stack([0.2 * np.sign(place[:, 0]), -np.ones(n), 0.15 * np.ones(n)], 1)
+    across = np.stack([np.clip(place[:, 0], -1, 1) * 1.1, -0.75 * np.ones(n), 0.1 * np.ones(n)], 1)
+    way = _unit((np.where(upper[:, None], across, down) + rng.normal(0, 0.22, (n, 3))).astype(np.float32))
+    way = _unit(way - 0.8 * (way * normal).sum(1, keepdims=True) * normal)
+    chin = np.clip((-place[:, 1] - 3.0) / 4.0, 0.35, 1.0)
+    length = longest * np.where(upper, 0.45, chin) * rng.uniform(0.6, 1.1, n)
+    length = np.minimum(length, np.where(upper, 0.75, 9.0))
+    t = np.linspace(0, 1, steps)[None, :, None]
+    stand = normal[:, None] * (0.12 * np.sqrt(t) + 0.25 * t * np.minimum(length, 2.0)[:, None, None] * (1 - 0.6 * upper[:, None, None]))
+    chain = root[:, None] + stand + way[:, None] * t * length[:, None, None] + np.array([0, -0.25, 0]) * t**2 * length[:, None, None]
+    return chain.astype(np.float32)
