@@ -42,6 +42,8 @@ Floats = NDArray[np.float32]
 
 STILL = "still"
 RUNS, RUN = 4, 12
+WARM = 4
+"""Frames an animator with a memory is shown before those that count."""
 _SUFFIXES = (".mp4", ".mov", ".avi")
 
 
@@ -154,8 +156,8 @@ def bridged(motion: Floats) -> Floats:
 def draw(animator: Animator, identity: Any, motion: Floats, shown: Sequence[int]) -> list[Bytes]:
     """The frames ``shown`` (increasing) of ``motion`` [T, 72], uint8 [512, 512, 3] each.
 
-    Each run of consecutive frames is a stream of its own that begins twice the animator's look-ahead
-    earlier, so that windows around the first frame are whole.
+    Each run of consecutive frames is a stream of its own that begins :data:`WARM` frames and twice the
+    animator's look-ahead earlier, so that windows around the first frame are whole.
 
     Raises:
         ConfigError: the animator did not return a frame it owes.
@@ -164,7 +166,7 @@ def draw(animator: Animator, identity: Any, motion: Floats, shown: Sequence[int]
     out: list[Bytes] = []
     for run in consecutive(list(shown)):
         first, last = shown[run.start], shown[run.stop - 1]
-        begin, end = max(0, first - 2 * ahead), min(len(motion), last + 1 + ahead)
+        begin, end = max(0, first - WARM - 2 * ahead), min(len(motion), last + 1 + ahead)
         state = animator.init_state(1, Cond.for_identity(identity))
         x = MotionChunk(begin, torch.from_numpy(motion[begin:end])[None])
         with torch.inference_mode():

@@ -12,30 +12,36 @@ from numpy.typing import NDArray
 from benchmarks.quality.reenacted import Scene
 from engine.types import MOTION
 
-__all__ = ["grid", "labelled", "strip", "telling_frames", "write_pages"]
+__all__ = ["grid", "labelled", "strip", "telling_rows", "write_pages"]
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 TILE = 224
 PER_PAGE = 5
+_APART = 5
 
 
-def telling_frames(scene: Scene) -> list[int]:
-    """Positions in ``scene.shown``: mouth widest open, lids most shut, head and gaze furthest off; in order
-    of time."""
-    motion = scene.source.motion[scene.shown].astype(float)
-    lids = motion[:, [MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]].mean(axis=1)
+def telling_rows(motion: Floats, count: int = 4) -> list[int]:
+    """At most ``count`` rows of ``motion`` [T, 72], in order of time, that show most: in turns the mouth
+    widest open, head furthest off, lids most shut, gaze furthest off, broadest smile; 5 rows apart if
+    there are such."""
+    value = motion.astype(float)
+    lids = value[:, [MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]].mean(axis=1)
     curves = (
-        motion[:, MOTION.index("jawOpen")],
+        value[:, MOTION.index("jawOpen")],
+        np.linalg.norm(value[:, MOTION.rotation], axis=1),
         lids,
-        np.linalg.norm(motion[:, MOTION.rotation], axis=1),
-        np.linalg.norm(motion[:, MOTION.gaze], axis=1) - 2.0 * lids,
+        np.linalg.norm(value[:, MOTION.gaze], axis=1) - 2.0 * lids,
+        value[:, MOTION.index("mouthSmileLeft")] + value[:, MOTION.index("mouthSmileRight")],
     )
+    orders = [np.argsort(-curve, kind="stable").tolist() for curve in curves]
     taken: list[int] = []
-    for curve in curves:
-        order = [int(k) for k in np.argsort(-curve)]
-        taken.append(next((k for k in order if k not in taken), order[0]))
-    return sorted(set(taken))
+    for turn in range(min(count, len(motion))):
+        free = [k for k in orders[turn % len(orders)] if k not in taken]
+        apart = (k for k in free if all(abs(k - other) >= _APART for other in taken))
+        taken.append(next(apart, free[0]))
+    return sorted(taken)
 
 
 def labelled(picture: Bytes, text: str, side: int = TILE) -> Bytes:
@@ -57,7 +63,7 @@ def grid(rows: Sequence[Sequence[Bytes]]) -> Bytes:
 
 def strip(scene: Scene, made: Mapping[str, list[Bytes]]) -> Bytes:
     """One clip: a row of real frames under its name, then a row per animator, the portrait first."""
-    chosen = telling_frames(scene)
+    chosen = telling_rows(scene.source.motion[scene.shown])
     portrait = scene.source.portrait.crop
     rows = [[labelled(portrait, scene.name[-30:])] + [labelled(scene.frames[k], "real") for k in chosen]]
     for name, frames in made.items():
