@@ -6,9 +6,11 @@
     python benchmarks/run.py --quick               # the same in about two minutes
     python benchmarks/run.py --engine-only         # no browser, no server: the pipeline alone
     python benchmarks/run.py --budgets 160 --seconds 600
+    python benchmarks/run.py --stages              # ms a frame of every stage, runtime and batch instead
 
 Prints a table and, last, one JSON line; writes ``out/latency.html`` and ``out/latency.json``.
-``--save`` appends the line to ``benchmarks/results/latency.jsonl``.
+``--save`` appends the line to ``benchmarks/results/latency.jsonl`` (``stages.jsonl`` with ``--stages``,
+:mod:`benchmarks.stages`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ if __package__ in (None, ""):
     # Run as a plain script: the packages are found from the repository, not from this folder.
     sys.path[0] = str(ROOT)
 
+from benchmarks import stages  # noqa: E402
 from benchmarks.latency.analyse import analyse  # noqa: E402
 from benchmarks.latency.browser import LiveRun, PageDriver, open_browser  # noqa: E402
 from benchmarks.latency.engine_only import EngineRun, prepare_engine, run_engine  # noqa: E402
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-only", action="store_true", help="no server and no browser")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the report (default: out)")
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.relative_to(ROOT)}")
+    stages.add_arguments(parser)
     return parser
 
 
@@ -126,8 +130,10 @@ def _write(run: BenchmarkRun, args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; 0 when at least one budget was measured (or with ``--engine-only``)."""
+    """Run the benchmark; 0 when something was measured: a budget, the engine alone, or the stages."""
     args = _parser().parse_args(argv)
+    if args.stages:
+        return stages.main(args)
     if args.quick:
         args.seconds = 12.0
     try:
