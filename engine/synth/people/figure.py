@@ -82,19 +82,19 @@ def _lid_gap(neutral: Float, unit: int, rows: tuple[Int, Int]) -> tuple[Int, Flo
     basis = head_model().basis
     shut = neutral + basis.expression[unit]
     upper, lower = shut[rows[0]], shut[rows[1]]
-    order_u, order_l = np.argsort(upper[:, 0]), np.argsort(lower[:, 0])
+    order_l = np.argsort(lower[:, 0])
     meet = np.stack([np.interp(upper[:, 0], lower[order_l, 0], lower[order_l, k]) for k in range(3)], 1)
     gap = np.where((upper[:, 1] > meet[:, 1])[:, None], meet - upper, 0.0)
-    ends = np.minimum(np.arange(len(order_u)), np.arange(len(order_u))[::-1]) < 1
+    ends = np.minimum(np.arange(len(upper)), np.arange(len(upper))[::-1]) < 1
     gap[ends] = 0.0
     gap[:, 1] -= 0.03 * ~ends
-    count = head_model().hair.shape[0]
-    tree = cKDTree(upper)
-    distance, nearest = tree.query(shut[:count])
-    above = basis.mean[:count, 1] > np.interp(basis.mean[:count, 0], *_margin(basis.mean, rows[0])) - 0.1
-    chosen = np.flatnonzero((distance < 0.9) & above)
-    fall = np.exp(-((distance[chosen] / 0.4) ** 2))[:, None]
-    return chosen.astype(np.int32), (gap[nearest[chosen]] * fall).astype(np.float32)
+    around = np.flatnonzero(basis.mean[: basis.skin.stop, 2] > 5.0)
+    around = around[np.abs(shut[around] - upper.mean(0)).max(1) < 3.0]
+    distance, nearest = cKDTree(upper).query(shut[around])
+    above = basis.mean[around, 1] > np.interp(basis.mean[around, 0], *_margin(basis.mean, rows[0])) - 0.1
+    kept = (distance < 0.9) & above
+    fall = np.exp(-((distance[kept] / 0.4) ** 2))[:, None]
+    return around[kept].astype(np.int32), (gap[nearest[kept]] * fall).astype(np.float32)
 
 
 def _margin(mean: Float, row: Int) -> tuple[Float, Float]:

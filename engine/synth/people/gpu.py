@@ -62,6 +62,17 @@ class GpuMesh:
             self._arrays[key] = self._keep(self._gpu.context.vertex_array(p, content, self.index[group]))
         self._arrays[key].render()
 
+    def regroup(self, group: str, triangles: NDArray[np.int32]) -> None:
+        """Replace the triangles of ``group``."""
+        for key in [k for k in self._arrays if k[1] == group]:
+            array = self._arrays.pop(key)
+            self._own.remove(array)
+            array.release()
+        old = self.index.pop(group)
+        self._own.remove(old)
+        old.release()
+        self.index[group] = self._keep(self._gpu.context.buffer(_bytes(triangles, np.int32)))
+
     def release(self) -> None:
         """Give the buffers back; the mesh is of no use afterwards."""
         for thing in reversed(self._own):
@@ -83,6 +94,7 @@ class Targets:
         self.depth = context.depth_renderbuffer((side, side))
         self.all = context.framebuffer([self.colour, self.truth], self.depth)
         self.only_colour = context.framebuffer([self.colour], self.depth)
+        self.depths = context.framebuffer([], self.depth)
         self.shade = context.depth_texture((384, 384))
         self.shade.compare_func = "<="
         self.shadow = context.framebuffer(depth_attachment=self.shade)
@@ -95,7 +107,7 @@ class Gpu:
         BackendError: no EGL device can be opened.
     """
 
-    def __init__(self, size: int, samples: int = 2) -> None:
+    def __init__(self, size: int, samples: float = 1.5) -> None:
         import moderngl
 
         self.moderngl = moderngl
@@ -107,7 +119,7 @@ class Gpu:
             ) from error
         self.size, self.samples = size, samples
         self.programmes = {name: self._compile(source) for name, source in _SOURCES.items()}
-        self.targets = Targets(self.context, size * samples)
+        self.targets = Targets(self.context, round(size * samples))
 
     def _compile(self, source: str) -> Any:
         return self.context.program(vertex_shader=shaders.VERTEX, fragment_shader=source)
@@ -144,7 +156,9 @@ def _uniform(value: NDArray[Any]) -> bytes:
 _COMMON = shaders.COMMON_FRAGMENT
 _SOURCES = {
     "shadow": shaders.SHADOW,
-    "skin": _COMMON + shaders.SKIN + shaders.COLLAR,
+    "solid": shaders.SOLID,
+    "cloth_cut": shaders.CLOTH_CUT + shaders.COLLAR,
+    "skin": _COMMON + shaders.SKIN,
     "cloth": _COMMON + shaders.CLOTH + shaders.COLLAR,
     "eye": _COMMON + shaders.EYE,
     "mouth": _COMMON + shaders.MOUTH,

@@ -46,6 +46,8 @@ class Cards:
     """[F, 3]"""
     root: Int
     """[M] the skin vertex a card grows from"""
+    half: Int
+    """[F', 3] the triangles of every second card: enough for shadows"""
 
 
 @dataclass(frozen=True)
@@ -309,18 +311,19 @@ def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: F
     return Cards(
         points, np.repeat(along.reshape(-1, 3), 2, 0), _unit(bulge.astype(np.float32)),
         np.stack([u, v * 0.98 + 0.01], 3).reshape(-1, 2).astype(np.float32), paint, weight.astype(np.float32), triangles,
-        np.repeat(root, steps * 2).astype(np.int32),
+        np.repeat(root, steps * 2).astype(np.int32), triangles[np.tile(np.arange(n).repeat(steps - 1) % 2 == 0, 2)],
     )  # fmt: skip
 
 
 def _join(parts: list[Cards]) -> Cards:
-    offset, triangles = 0, []
+    offset, triangles, half = 0, [], []
     for part in parts:
         triangles.append(part.triangles + offset)
+        half.append(part.half + offset)
         offset += len(part.points)
     names = ("points", "tangent", "normal", "uv", "paint", "weight")
     arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
-    return Cards(*arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]))
+    return Cards(*arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]), np.concatenate(half))
 
 
 def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:

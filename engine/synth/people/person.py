@@ -147,8 +147,8 @@ def relative_motion(absolute: Float) -> Float:
 
 
 def _flows(drawn: list[Drawn], size: int) -> tuple[NDArray[np.float16], Bytes]:
-    side, cell = drawn[0].truth.shape[0], drawn[0].truth.shape[0] * 4 // size
-    at = np.arange(cell // 2, side, cell)
+    side = drawn[0].truth.shape[0]
+    at = ((np.arange(size // 4) + 0.5) * 4 * side / size).astype(int)
     px = (at + 0.5) * size / side - 0.5
     here = np.stack(np.meshgrid(px, px), 2).astype(np.float32)
     depth0 = drawn[0].truth[..., 2]

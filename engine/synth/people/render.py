@@ -39,7 +39,7 @@ class Drawn:
     labels: Bytes
     """[S, S]"""
     truth: Float
-    """[2S, 2S, 4] samples: px x and y in the first frame, distance there (cm), label; 0 on the backdrop"""
+    """[1.5 S, 1.5 S, 4] samples: px x and y in the first frame, distance there (cm), label; 0 on the backdrop"""
     points: Float
     """[478, 2] landmarks, px"""
 
@@ -63,10 +63,10 @@ def _occlusion(gpu: Gpu, model: HeadModel, count: int = 72) -> Float:
         angle = 2.39996 * k
         d = np.array([np.cos(angle) * np.sqrt(1 - y * y), y, np.sin(angle) * np.sqrt(1 - y * y)], np.float32)
         sun = _sun(d, np.array([0.0, -2.0, 1.0], np.float32))
-        gpu.set({"body": np.eye(4), "head": np.eye(4), "proj": sun, "cut": 0.0}, ("shadow",))
+        gpu.set({"body": np.eye(4), "head": np.eye(4), "proj": sun}, ("solid",))
         gpu.targets.shadow.use()
         gpu.targets.shadow.clear(depth=1.0)
-        mesh.draw("shadow", "all")
+        mesh.draw("solid", "all")
         depth = np.frombuffer(gpu.targets.shade.read(), np.float32).reshape(side, side)
         clip = mean @ sun[:3, :3].T + sun[:3, 3]
         c, r = (np.clip(((clip[:, i] * 0.5 + 0.5) * side).astype(int), 0, side - 1) for i in (0, 1))
@@ -96,7 +96,7 @@ class PersonRenderer:
     >>> drawn = renderer.draw(posed, pose)
     """
 
-    def __init__(self, size: int, samples: int = 2) -> None:
+    def __init__(self, size: int, samples: float = 1.5) -> None:
         self.gpu = Gpu(size, samples)
         self.size, self.samples = size, samples
         self.model = head_model()
@@ -135,6 +135,7 @@ class PersonRenderer:
         self.head.write("in_first", first.vertices)
         self.paint = self._paint(look)
         self._meshes = self._person_meshes(figure, first, look)
+        self.head.regroup("skin", self._uncovered(clothes))
         self._first = first
         self._uniforms(look, clothes, scene, lens, pose)
         skin.use(0)
@@ -190,7 +191,7 @@ class PersonRenderer:
             self.gpu,
             {"in_pos": cards.points, "in_normal": cards.normal, "in_soft": cards.tangent, "in_first": first,
              "in_rest": cards.points, "in_uv": cards.uv, "in_paint": cards.paint, "in_weight": cards.weight},
-            {"all": cards.triangles},
+            {"all": cards.triangles, "half": cards.half},
         )  # fmt: skip
 
     def _rigid(self, mesh: Mesh, weight: float, name: str) -> GpuMesh:
@@ -205,10 +206,21 @@ class PersonRenderer:
             {"all": mesh.triangles},
         )  # fmt: skip
 
+    def _uncovered(self, clothes: Clothes) -> NDArray[np.int32]:
+        """Skin triangles, less what lies well under the clothes."""
+        p = self.model.basis.mean
+        front = np.clip((p[:, 2] + 3.0) / 6.0, 0.0, 1.0)
+        depth = {0: 14.6 + 0.35 * clothes.depth, 1: 15.5 + clothes.depth, 2: 11.0, 3: 19.0 + 0.5 * clothes.depth}
+        line = 11.8 + front * (depth[clothes.kind] - 11.8)
+        low = -p[:, 1] + 0.22 * np.maximum(np.hypot(p[:, 0], 0.9 * (p[:, 2] + 1.0)) - 7.5, 0.0) > line
+        kept: NDArray[np.int32] = self.model.skin[~low[self.model.skin].all(1)]
+        return kept
+
     def _uniforms(self, look: Look, clothes: Clothes, scene: Scene, lens: Lens, pose: Pose) -> None:
         light, g = scene.light, self.gpu
+        self.proj = projection(lens.focal, lens.cx, lens.cy, self.size)
         g.set({
-            "body0": pose.body, "head0": pose.head, "proj": projection(lens.focal, lens.cx, lens.cy, self.size),
+            "body0": pose.body, "head0": pose.head, "proj": self.proj,
             "lens0": np.array([lens.focal, lens.cx, lens.cy]), "harm": light.harmonics, "key_dir": light.key,
             "key_col": light.key_colour, "rim_dir": light.rims, "rim_col": light.rim_colours,
             "exposure": light.exposure, "contrast": scene.contrast, "sun_soft": light.softness,
@@ -250,7 +262,8 @@ class PersonRenderer:
         small = cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA).astype(np.float32)
         cover = small[..., 3:] / 255.0
         rgb = small[..., :3] + (1.0 - cover) * self.scene.backdrop
-        labels = truth[:: self.samples, :: self.samples, 3].astype(np.uint8)
+        at = ((np.arange(self.size) + 0.5) * side / self.size).astype(int)
+        labels = truth[at[:, None], at[None], 3].astype(np.uint8)
         return Drawn(rgb, labels, truth, points)
 
     def landmarks(self, posed: Posed, pose: Pose) -> tuple[Float, tuple[Float, Float]]:
@@ -296,20 +309,51 @@ class PersonRenderer:
         g = self.gpu
         g.targets.shadow.use()
         g.targets.shadow.clear(depth=1.0)
-        g.set({"proj": sun, "cut": 0.0}, ("shadow",))
-        self.head.draw("shadow", "skin")
-        self._meshes["clothes"].draw("shadow", "all")
+        g.set({"proj": sun, "cut": 0.55}, ("shadow", "solid"))
+        self.head.draw("solid", "skin")
+        self._meshes["clothes"].draw("solid", "all")
         if "frame" in self._meshes:
-            self._meshes["frame"].draw("shadow", "all")
-        g.set({"cut": 0.6}, ("shadow",))
+            self._meshes["frame"].draw("solid", "all")
+        for name in ("hair", "beard"):
+            if name in self._meshes:
+                self._meshes[name].draw("shadow", "half")
+
+    def _draw_all(self) -> None:
+        g, m = self.gpu, self.gpu.moderngl
+        g.targets.all.use()
+        g.targets.all.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
+        self._draw_depth()
+        g.context.depth_func = "=="
+        self._draw_materials()
+        g.context.depth_func = "<"
+        self._meshes["lash"].draw("lash", "all")
+        if "lens" in self._meshes:
+            g.targets.only_colour.use()
+            g.context.enable(m.BLEND)
+            g.context.blend_func = (m.SRC_ALPHA, m.ONE_MINUS_SRC_ALPHA, m.ONE, m.ONE_MINUS_SRC_ALPHA)
+            g.targets.only_colour.depth_mask = False
+            self._meshes["lens"].draw("lens", "all")
+            g.targets.only_colour.depth_mask = True
+            g.context.disable(m.BLEND)
+
+    def _draw_depth(self) -> None:
+        """Depths first: the costly materials then run once per sample."""
+        g = self.gpu
+        g.targets.depths.use()
+        for name in ("shadow", "solid", "cloth_cut"):
+            g.set({"proj": self.proj, "cut": _HAIR_CUT}, (name,))
+        for group in ("skin", "eyes", "mouth"):
+            self.head.draw("solid", group)
+        self._meshes["clothes"].draw("cloth_cut", "all")
+        if "frame" in self._meshes:
+            self._meshes["frame"].draw("solid", "all")
         for name in ("hair", "beard"):
             if name in self._meshes:
                 self._meshes[name].draw("shadow", "all")
-
-    def _draw_all(self) -> None:
-        g = self.gpu
         g.targets.all.use()
-        g.targets.all.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
+
+    def _draw_materials(self) -> None:
+        g = self.gpu
         self.head.draw("skin", "skin")
         self.head.draw("eye", "eyes")
         self.head.draw("mouth", "mouth")
@@ -320,16 +364,6 @@ class PersonRenderer:
             if name in self._meshes:
                 g.set({"hair_value": float(label(value))}, ("hair",))
                 self._meshes[name].draw("hair", "all")
-        self._meshes["lash"].draw("lash", "all")
-        if "lens" in self._meshes:
-            m = g.moderngl
-            g.targets.only_colour.use()
-            g.context.enable(m.BLEND)
-            g.context.blend_func = (m.SRC_ALPHA, m.ONE_MINUS_SRC_ALPHA, m.ONE, m.ONE_MINUS_SRC_ALPHA)
-            g.targets.only_colour.depth_mask = False
-            self._meshes["lens"].draw("lens", "all")
-            g.targets.only_colour.depth_mask = True
-            g.context.disable(m.BLEND)
 
     def _lashes(self, posed: Posed, look: Look) -> tuple[Float, Float, Float, Float, NDArray[np.int32]]:
         """Strips that leave the lids' edges: upper ones long, lower ones short."""

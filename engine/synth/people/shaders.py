@@ -6,8 +6,8 @@ segmentation label.
 """
 
 __all__ = [
-    "CLOTH", "COLLAR", "COMMON_FRAGMENT", "EYE", "GLASSES", "HAIR", "LASH", "LENS", "MOUTH", "SHADOW", "SKIN",
-    "VERTEX",
+    "CLOTH", "CLOTH_CUT", "COLLAR", "COMMON_FRAGMENT", "EYE", "GLASSES", "HAIR", "LASH", "LENS", "MOUTH", "SHADOW", "SKIN",
+    "SOLID", "VERTEX",
 ]
 
 
@@ -19,6 +19,7 @@ in vec3 in_pos; in vec3 in_normal; in vec3 in_soft; in vec3 in_first; in vec3 in
 in vec2 in_uv; in vec4 in_paint; in float in_weight; in float in_code;
 out vec3 at, normal, soft, rest, first; out vec2 uv; out vec4 paint; out vec4 sunny; flat out float code;
 out float share;
+invariant gl_Position;
 void main() {
     mat4 m = body + in_weight * (head - body);
     mat4 m0 = body0 + in_weight * (head0 - body0);
@@ -37,7 +38,12 @@ SHADOW = """
 uniform float cut;  // hair cards: alpha below this is air
 uniform sampler2D card;
 in vec2 uv; in vec4 paint;
-void main() { if (cut > 0.0 && texture(card, uv).g < cut) discard; }
+void main() { if (cut > 0.0 && texture(card, uv).g < cut + 0.35 * max(4.0 * paint.x - 3.0, 0.0)) discard; }
+"""
+
+SOLID = """
+#version 330
+void main() {}
 """
 
 COMMON_FRAGMENT = """
@@ -61,18 +67,22 @@ vec3 ambient(vec3 n) {
 float lit(float bias) {
     vec3 s = sunny.xyz * 0.5 + 0.5; s.z -= bias;
     float r = sun_soft;
-    float sum = texture(shade, s);
-    sum += texture(shade, s + vec3(r, 0.4 * r, 0.0)) + texture(shade, s + vec3(-0.4 * r, r, 0.0));
+    float sum = texture(shade, s + vec3(r, 0.4 * r, 0.0)) + texture(shade, s + vec3(-0.4 * r, r, 0.0));
     sum += texture(shade, s + vec3(-r, -0.4 * r, 0.0)) + texture(shade, s + vec3(0.4 * r, -r, 0.0));
-    return sum * 0.2;
+    return sum * 0.25;
 }
 vec3 film(vec3 c) {
     c *= exposure;
     vec3 over = max(c - 0.55, 0.0);
     c = min(c, 0.55) + 0.45 * over / (over + 0.45);
-    vec3 s = mix(1.055 * pow(max(c, 1e-5), vec3(1.0 / 2.4)) - 0.055, 12.92 * c, vec3(lessThan(c, vec3(0.0031))));
+    vec3 q = sqrt(max(c, 1e-5)), r = sqrt(q), e = sqrt(r);  // the sRGB curve without a power
+    vec3 s = 0.662002687 * q + 0.684122060 * r - 0.323583601 * e - 0.0225411470 * c;
     return mix(vec3(0.5), s, contrast);
 }
+float pow4(float x) { x *= x; return x * x; }
+float pow5(float x) { return x * pow4(x); }
+float pow8(float x) { x *= x; x *= x; return x * x; }
+float pow16(float x) { return pow4(pow4(x)); }
 float hash(vec2 p) { return fract(sin(dot(p, vec2(127.1, 311.7))) * 43758.5453); }
 float noise(vec2 p) {
     vec2 i = floor(p), f = fract(p); f = f * f * (3.0 - 2.0 * f);
@@ -87,12 +97,11 @@ void done(vec3 linear, float value) {
 SKIN = """
 uniform sampler2D skin_map, relief_map;
 uniform vec3 scalp_colour;
-uniform float gloss, relief, deep, collar_kind, collar_depth;
-float covered(vec3 p);
+uniform float gloss, relief, deep;
 void main() {
-    if (covered(rest) > 0.9) discard;
-    vec3 albedo = texture(skin_map, uv).rgb; albedo = pow(albedo, vec3(2.2));
-    float hairs = texture(skin_map, uv).a;
+    vec4 painted = texture(skin_map, uv);
+    vec3 albedo = painted.rgb * painted.rgb * (0.82 + 0.18 * painted.rgb);  // about the power 2.2
+    float hairs = painted.a;
     vec4 bump = texture(relief_map, uv);
     float scalp = smoothstep(0.25, 0.75, paint.x + 0.55 * (noise(rest.xy * 6.0 + rest.z * 5.0) - 0.5));
     albedo = mix(albedo, scalp_colour, scalp * paint.w);
@@ -101,27 +110,28 @@ void main() {
     vec3 t = mat3(head) * vec3(cos(az), 0.0, -sin(az)), b = mat3(head) * vec3(0.0, 1.0, 0.0);
     vec3 n = normalize(n0 - relief * ((bump.r - 0.5) * t + (bump.g - 0.5) * b) * 2.0);
     float ao = paint.y;
-    vec3 occ = pow(vec3(ao), vec3(0.75, 1.0, 1.1));
+    vec3 occ = vec3(mix(sqrt(ao), ao, 0.5), ao, ao * (0.9 + 0.1 * ao));  // light that bounces in skin is red
     vec3 nr = normalize(mix(n, s, deep)), ng = normalize(mix(n, s, 0.55 * deep)), nb = normalize(mix(n, s, 0.3 * deep));
     vec3 wrap = vec3(0.26, 0.12, 0.06) * deep;
     vec3 nl = clamp((vec3(dot(nr, key_dir), dot(ng, key_dir), dot(nb, key_dir)) + wrap) / (1.0 + wrap), 0.0, 1.0);
     float open = lit(0.006);
-    vec3 sh = pow(vec3(open), vec3(0.72, 1.0, 1.15));
-    vec3 light = vec3(ambient(nr).r, ambient(ng).g, ambient(nb).b) * occ;
+    vec3 sh = vec3(mix(sqrt(open), open, 0.45), open, open * (0.85 + 0.15 * open));
+    vec3 sky_r = ambient(nr), sky_b = ambient(nb);
+    vec3 light = vec3(sky_r.r, mix(sky_r.g, sky_b.g, 0.6), sky_b.b) * occ;
     light += key_col * nl * sh * mix(vec3(1.0), occ, 0.35);
     vec3 spec = vec3(0.0);
     float wet = bump.b * gloss;
     vec3 h = normalize(key_dir + v);
-    float nh = max(dot(n, h), 0.0), fr = 0.03 + 0.6 * pow(1.0 - max(dot(v, h), 0.0), 5.0);
-    spec += key_col * open * max(dot(n, key_dir), 0.0) * fr * (0.9 * pow(nh, 9.0) + 2.6 * pow(nh, 42.0)) * wet;
+    float nh = max(dot(n, h), 0.0), fr = 0.03 + 0.6 * pow5(1.0 - max(dot(v, h), 0.0)), n8 = pow8(nh);
+    spec += key_col * open * max(dot(n, key_dir), 0.0) * fr * (0.9 * n8 + 2.6 * n8 * pow4(n8)) * wet;
     for (int k = 0; k < 2; k++) {
         float d = max((dot(n, rim_dir[k]) + 0.1) / 1.1, 0.0) * smoothstep(-0.2, 0.3, dot(s, rim_dir[k]));
         light += rim_col[k] * d * ao;
         vec3 hk = normalize(rim_dir[k] + v);
-        spec += rim_col[k] * d * ao * wet * (0.03 + 0.5 * pow(1.0 - max(dot(v, hk), 0.0), 5.0)) * 2.0 * pow(max(dot(n, hk), 0.0), 16.0);
+        spec += rim_col[k] * d * ao * wet * (0.03 + 0.5 * pow5(1.0 - max(dot(v, hk), 0.0))) * 2.0 * pow16(max(dot(n, hk), 0.0));
     }
-    float fv = pow(1.0 - max(dot(n, v), 0.0), 4.0);
-    spec += ambient(reflect(-v, n)) * (0.02 + 0.22 * fv) * ao * wet;
+    float fv = pow4(1.0 - max(dot(n, v), 0.0));
+    spec += sky_b * (0.02 + 0.22 * fv) * ao * wet;
     light *= 1.0 - 0.35 * scalp * paint.w;
     float value = code;
     if (code < 1.5) {
@@ -143,17 +153,22 @@ float collar_line(vec3 p) {  // height of the neckline at a point of the chest, 
     if (collar_kind > 2.5) line = mix(-12.0, -16.5 - 0.5 * collar_depth, f) + 0.0 * p.x;
     return line;
 }
-float covered(vec3 p) {
-    float r = length(vec2(p.x, 0.9 * (p.z + 1.0)));
-    float drop = collar_line(p) - p.y + 0.22 * max(r - 7.5, 0.0);
-    return smoothstep(0.6, 1.0, drop);
+"""
+
+CLOTH_CUT = """
+#version 330
+uniform float collar_kind, collar_depth;
+in vec3 rest; in vec4 paint;
+float collar_line(vec3 p);
+void main() {
+    float r = length(vec2(rest.x, 0.9 * (rest.z + 1.0)));
+    if (paint.x < 0.5 && collar_line(rest) - rest.y + 0.22 * max(r - 7.5, 0.0) < 0.45) discard;
 }
 """
 
 CLOTH = """
 uniform vec3 cloth_a, cloth_b, cloth_c;
 uniform float pattern, pattern_scale, collar_kind, collar_depth, folds, sheen, open_front;
-float covered(vec3 p);
 float collar_line(vec3 p);
 float fold(vec3 p) {
     float r = length(p.xz); float a = atan(p.x, p.z);
@@ -165,12 +180,11 @@ void main() {
     float strip = step(0.5, paint.x);
     float r = length(vec2(rest.x, 0.9 * (rest.z + 1.0)));
     float drop = collar_line(rest) - rest.y + 0.22 * max(r - 7.5, 0.0);
-    if (strip < 0.5 && drop < 0.45) discard;
     vec3 n = normalize(normal), v = normalize(-at);
     if (dot(n, v) < 0.0) n = -n;
     float e = 0.15;
     float f0 = fold(rest);
-    vec3 g = vec3(fold(rest + vec3(e, 0, 0)) - f0, fold(rest + vec3(0, e, 0)) - f0, fold(rest + vec3(0, 0, e)) - f0) / e;
+    vec3 g = vec3(fold(rest + vec3(e, 0, 0)) - f0, fold(rest + vec3(0, e, 0)) - f0, 0.0) / e;
     n = normalize(n - 0.16 * (g - dot(g, n) * n) * (1.0 - 0.7 * strip));
     vec3 c = cloth_a;
     vec2 q = uv * pattern_scale;
@@ -272,7 +286,6 @@ uniform vec3 hair_root, hair_tip, hair_gloss;
 uniform float hair_value, cut, gray;
 void main() {
     vec4 s = texture(card, uv);
-    if (s.g < cut + 0.35 * smoothstep(0.75, 1.0, paint.x)) discard;
     vec3 t = normalize(soft), n = normalize(normal), v = normalize(-at);
     if (dot(n, v) < 0.0 && share > 2.0) n = -n;
     float along = paint.x, ao = paint.y;
@@ -286,13 +299,13 @@ void main() {
     vec3 light = ambient(n) * ao * ao + key_col * open * facing * mix(0.4, 1.0, ao) * (0.35 + 0.65 * sl) * 0.8;
     float shift = 0.12 * (s.r - 0.5);
     float th1 = clamp(th + shift - 0.06, -1.0, 1.0), th2 = clamp(th + shift + 0.1, -1.0, 1.0);
-    vec3 spec = key_col * open * facing * ao * (hair_gloss * pow(max(1.0 - th1 * th1, 0.0), 55.0) * 0.22
-        + c * pow(max(1.0 - th2 * th2, 0.0), 14.0) * 0.5) * (0.4 + 0.9 * s.r);
+    vec3 spec = key_col * open * facing * ao * (hair_gloss * pow4(pow16(max(1.0 - th1 * th1, 0.0))) * 0.22
+        + c * pow16(max(1.0 - th2 * th2, 0.0)) * 0.5) * (0.4 + 0.9 * s.r);
     for (int k = 0; k < 2; k++) {
         float f = clamp(0.35 + 0.75 * dot(n, rim_dir[k]), 0.0, 1.0);
         light += rim_col[k] * f * ao * 0.7;
         float tk = dot(t, normalize(rim_dir[k] + v));
-        spec += rim_col[k] * f * ao * hair_gloss * 0.14 * pow(max(1.0 - tk * tk, 0.0), 24.0);
+        spec += rim_col[k] * f * ao * hair_gloss * 0.14 * pow16(max(1.0 - tk * tk, 0.0));
     }
     done(c * light + spec, hair_value);
 }

@@ -53,6 +53,8 @@ class Regions:
     lines: tuple[Float, ...]
     """age lines by group: forehead, frown, crow's feet, under the eyes, nose to mouth, mouth to chin, neck"""
     neck: Float
+    forehead: Float
+    upper_lip: Float
 
 
 def _at(marks: tuple[int, ...] | list[int]) -> Float:
@@ -106,7 +108,7 @@ def _age_lines() -> tuple[Float, ...]:
     neck = [_curve((-5, y + 0.8), (0, y), (5, y + 0.8)) for y in (-10.2, -11.8)]
     drawn = []
     for curves, width, blur in (
-        (forehead, 1, 1.3), (frown, 1, 1.4), (crow, 1, 1.0), (under, 1, 1.5), (nasal, 2, 2.4), (mario, 1, 2.2), (neck, 2, 1.8),
+        (forehead, 1, 2.0), (frown, 1, 1.9), (crow, 1, 1.5), (under, 1, 2.0), (nasal, 2, 3.2), (mario, 1, 3.0), (neck, 2, 2.6),
     ):  # fmt: skip
         sheet = np.max([_stroke(c, width, blur) for c in curves], axis=0)
         drawn.append((sheet / max(float(sheet.max()), 1e-6)).astype(np.float32))
@@ -125,7 +127,7 @@ def regions() -> Regions:
     """The shared masks, painted once per process from the mean head's landmarks."""
     lips = np.zeros((CHART, CHART), np.float32)
     lips = _polygon(_at(_LIPS), 0.7, 0.02)
-    jaw = _curve((-7.0, 0.5), (-6.9, -3.0), (-5.6, -6.4), (-3, -8.4), (0, -9.2), (3, -8.4), (5.6, -6.4), (6.9, -3.0), (7.0, 0.5))
+    jaw = _curve((-7.2, 1.5), (-7.2, -3.0), (-6.6, -6.6), (-4.2, -9.0), (0, -9.8), (4.2, -9.0), (6.6, -6.6), (7.2, -3.0), (7.2, 1.5))
     inner = _curve((6.2, -0.3), (4.9, -2.2), (3.7, -2.2), (2.7, -1.35), (0, -1.25), (-2.7, -1.35), (-3.7, -2.2), (-4.9, -2.2), (-6.2, -0.3))
     keep = 1.0 - np.clip(_polygon(_at(_LIPS), 2.0, 0.12), 0, 1)
     beard = _polygon(np.concatenate([jaw, inner]), 5.0) * keep
@@ -149,6 +151,8 @@ def regions() -> Regions:
         goatee=np.clip(chin + tache, 0, 1) * keep,
         brow_zone=_brow_zone(),
         lines=_age_lines(),
+        forehead=_blob(151, 70, 34),
+        upper_lip=_blob(164, 22, 9) + _blob(18, 26, 8),
         neck=np.clip((y - _at([152])[0, 1] - 8) / 40.0, 0, 1),
     )
 
@@ -212,39 +216,68 @@ def _stubble(rng: Rng, look: Look) -> Float:
     return np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95).astype(np.float32)
 
 
-def _tint(colour: Float, mask: Float, factor: tuple[float, float, float] | Float) -> None:
-    """Multiply ``colour`` by ``factor`` where ``mask`` is 1."""
-    colour *= 1.0 + mask[..., None] * (np.asarray(factor, np.float32) - 1.0)
+def _tint(colour: Float, mask: Float, factor: tuple[float, float, float]) -> None:
+    """Multiply ``colour`` by ``factor`` where ``mask`` is 1, in the texels it covers."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows):
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        colour[box] *= 1.0 + mask[box][..., None] * (np.array(factor, np.float32) - 1.0)
+
+
+def _cover(colour: Float, mask: Float, over: Float) -> None:
+    """Mix ``colour`` with ``over`` by ``mask``, in the texels it covers."""
+    rows, columns = np.flatnonzero((mask > 0.004).any(1)), np.flatnonzero((mask > 0.004).any(0))
+    if len(rows):
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        paint = over[box] if over.ndim == 3 else over
+        colour[box] += mask[box][..., None] * (paint.astype(np.float32) - colour[box])
+
+
+@lru_cache(maxsize=1)
+def _stack() -> Float:
+    """[R, CHART * CHART] the masks whose tints are one matrix product."""
+    r = regions()
+    masks = [r.cheeks, r.nose, r.sockets, r.under_eye, r.neck, r.beard, r.forehead, r.upper_lip, *r.lines]
+    return np.stack([m.ravel() for m in masks]).astype(np.float32)
+
+
+def _region_tints(look: Look, rng: Rng) -> Float:
+    """float32 [CHART, CHART, 3]: factors by region."""
+    red = look.ruddy * (1.0 - 0.65 * look.tone)
+    pinch = 0.4 + 1.3 * look.age
+    factors = [
+        (1.0 - 0.01 * red, 1 - 0.14 * red, 1 - 0.12 * red), (1.0 - 0.01 * red, 1 - 0.12 * red, 1 - 0.1 * red),
+        (0.95, 0.90, 0.92), (0.93**pinch, 0.9**pinch, 0.93**pinch), (0.96, 0.95, 0.94),
+        (1 - 0.03 * look.male, 1 - 0.02 * look.male, 1.0), (1.0, 1.005, 0.985), (0.99, 0.96, 0.96),
+    ]  # fmt: skip
+    if look.makeup > 0.2:
+        factors[0] = (1.0, 1 - 0.14 * red - 0.1 * look.makeup, 1 - 0.12 * red - 0.08 * look.makeup)
+    lines = [np.array([0.86, 0.8, 0.78]) ** min(v, 1.0) for v in _line_strengths(look, rng)]
+    logs = np.log(np.array([*factors, *lines], np.float32))
+    tints: Float = np.exp(_stack().T @ logs)
+    return tints.reshape(CHART, CHART, 3)
 
 
 def paint_skin(look: Look) -> Bytes:
     """uint8 [CHART, CHART, 4]: sRGB albedo and the cover of short hairs."""
     rng, r = np.random.default_rng([look.seed, 1]), regions()
-    colour = np.tile(look.skin, (CHART, CHART, 1)).astype(np.float32)
     light = 1.0 - 0.65 * look.tone
     mottle = 0.55 * _clouds(rng, 40) + 0.35 * _clouds(rng, 14) + 0.25 * _clouds(rng, 5)
-    colour *= 1.0 + 0.018 * mottle[..., None]
-    colour[..., 1:] *= 1.0 - 0.014 * _clouds(rng, 22)[..., None] * light
-    red = look.ruddy * light
-    _tint(colour, r.cheeks * (0.75 + 0.25 * _clouds(rng, 18)), (1.0 - 0.01 * red, 1 - 0.13 * red, 1 - 0.11 * red))
-    _tint(colour, r.nose, (1.0 - 0.01 * red, 1 - 0.12 * red, 1 - 0.1 * red))
-    _tint(colour, r.sockets, (0.96, 0.92, 0.93))
-    _tint(colour, r.under_eye, np.array([0.93, 0.9, 0.93]) ** (0.4 + 1.3 * look.age))
-    _tint(colour, r.neck, (0.96, 0.95, 0.94))
-    _tint(colour, np.clip(r.beard, 0, 1) * (look.male * 0.5), (0.95, 0.97, 1.0))
+    colour = _region_tints(look, np.random.default_rng([look.seed, 3]))
+    colour *= look.skin
+    colour *= (1.0 + 0.018 * mottle)[..., None]
+    colour[..., 1:] *= (1.0 - 0.014 * light * _clouds(rng, 22))[..., None]
     _freckles(colour, look, rng)
     _lips(colour, look, rng)
     _makeup(colour, look)
-    for mask, strength in zip(r.lines, _line_strengths(look, rng), strict=True):
-        _tint(colour, mask * min(strength, 1.0), (0.84, 0.78, 0.76))
     brows, stubble = _brow_hairs(rng, look), _stubble(rng, look)
-    brow_colour = np.clip(look.hair_colour * 0.75 + 0.02, 0.03, 0.45)
-    colour += brows[..., None] * (brow_colour - colour)
-    shade = np.clip(look.hair_colour * 0.8 + 0.1 * look.skin, 0.0, 0.5)
-    colour += 0.8 * stubble[..., None] * (shade - colour)
+    _cover(colour, brows, np.clip(look.hair_colour * 0.75 + 0.02, 0.03, 0.45))
+    _cover(colour, 0.8 * stubble, np.clip(look.hair_colour * 0.8 + 0.1 * look.skin, 0.0, 0.5))
     cover = np.where(r.brow_zone > 0.1, brows, 0.5 * stubble)
-    out = np.concatenate([colour, cover[..., None]], 2)
-    return (np.clip(out, 0, 1) * 255 + 0.5).astype(np.uint8)
+    out = np.empty((CHART, CHART, 4), np.uint8)
+    out[..., :3] = np.clip(colour * 255 + 0.5, 0, 255)
+    out[..., 3] = cover * 255
+    return out
 
 
 def _freckles(colour: Float, look: Look, rng: Rng) -> None:
@@ -268,21 +301,20 @@ def _lips(colour: Float, look: Look, rng: Rng) -> None:
     natural = look.skin + (natural - look.skin) * look.lip_depth
     lines = np.clip(1.0 + 0.05 * _clouds(rng, 3), 0.85, 1.12)[..., None]
     edge = 0.5 * r.lips + 0.5 * r.lips_soft
-    colour += (0.9 * edge)[..., None] * (natural * lines - colour)
+    _cover(colour, 0.9 * edge, (natural * lines).astype(np.float32))
     if look.makeup > 0.35:
-        colour += (0.85 * look.makeup * r.lips)[..., None] * (look.lipstick * lines - colour)
+        _cover(colour, 0.85 * look.makeup * r.lips, (look.lipstick * lines).astype(np.float32))
 
 
 def _makeup(colour: Float, look: Look) -> None:
     if look.makeup < 0.2:
         return
     r = regions()
-    _tint(colour, r.cheeks * 0.8 * look.makeup, (1.0, 0.86, 0.88))
     shadow = np.clip(r.sockets * 0.35 + r.lids * 0.5, 0, 1) * (look.makeup - 0.1)
-    colour += shadow[..., None] * (look.eyeshadow * np.sqrt(look.skin) - colour)
+    _cover(colour, shadow, look.eyeshadow * np.sqrt(look.skin))
     for marks in _UPPER_LIDS:
         line = _stroke(_at(marks) + [0.0, -0.6], 2, 0.9)
-        colour += (line * look.makeup * 0.9)[..., None] * (0.06 - colour)
+        _cover(colour, line * look.makeup * 0.9, np.full(3, 0.06, np.float32))
 
 
 def _line_strengths(look: Look, rng: Rng) -> list[float]:
