@@ -1,0 +1,1 @@
+"""The learned animator after GoHD: latent navigation that refines a warped portrait."""

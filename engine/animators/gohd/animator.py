@@ -1,0 +1,227 @@
+"""The stage: motion in, the mesh animator's pictures refined by the network out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.animators.gohd.composite import Composite
+from engine.animators.gohd.guide import guide_of, source_region
+from engine.animators.gohd.identity import GohdIdentity
+from engine.animators.gohd.network import GohdNet, Refiner, Size
+from engine.animators.mesh.animator import MeshAnimator
+from engine.animators.mesh.identity import MeshIdentity
+from engine.animators.mesh.prepare import CropPortrait
+from engine.animators.mesh.render import SIZE, FrameBuffers, FrameRenderer
+from engine.errors import ConfigError, StreamError
+from engine.runtime import Runner, compile
+from engine.stage import StageSpec
+from engine.types import MOTION, Cond, FrameChunk, MotionChunk, PixelFormat
+from engine.weights import load_weights, weights_metadata
+from kernels.i420 import rgb_to_i420
+
+__all__ = ["WEIGHTS", "GohdAnimator", "GohdState", "load_network"]
+
+Float = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+WEIGHTS = "gohd_animator"
+_PLAIN_TIER = 2
+"""From this tier on the network rests and the mesh animator's picture is shown."""
+
+
+def load_network(name: str = WEIGHTS) -> GohdNet:
+    """The trained network, its dictionary decomposed, ready to be compiled.
+
+    Raises:
+        AssetError: the weights are missing or damaged.
+    """
+    size = json.loads(weights_metadata(name)["size"])
+    size["channels"] = tuple(size["channels"])
+    net = GohdNet(Size(**size))
+    net.load_state_dict({key: value.float() for key, value in load_weights(name).items()})
+    net.navigation.dictionary.freeze()
+    return net.eval().requires_grad_(False)
+
+
+@dataclass
+class GohdState:
+    """Buffers and the recent motion of one batch of streams.
+
+    ``window`` float32 [B, W, 72] holds the last rows, minus each portrait's rest, oldest first; where
+    ``fresh`` is true no row has come yet. ``tier`` 0 = full quality, 1 = cheaper windows of the mesh, 2 =
+    without the network.
+    """
+
+    identities: tuple[GohdIdentity, ...]
+    renderers: tuple[FrameRenderer, ...]
+    buffers: FrameBuffers
+    composites: tuple[Composite, ...]
+    window: Float
+    fresh: NDArray[np.bool_]
+    tier: int = 0
+    frame: int | None = None
+    rgb: Bytes = field(default_factory=lambda: np.zeros((SIZE, SIZE, 3), np.uint8))
+    helper: Executor | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> GohdState:
+        """Identities and renderers are frozen and shared; buffers hold nothing between frames."""
+        return GohdState(
+            self.identities,
+            self.renderers,
+            copy.copy(self.buffers),
+            tuple(Composite(c.side) for c in self.composites),
+            self.window.copy(),
+            self.fresh.copy(),
+            self.tier,
+            self.frame,
+            helper=self.helper,
+        )
+
+
+class GohdAnimator:
+    """GoHD's latent navigation on top of the warped portrait (GoHD, section 3.3).
+
+    Args:
+        pixels: layout of the frames it returns, RGB or I420.
+        backend: runtime of the network, see :func:`engine.runtime.compile`.
+        precision: its arithmetic.
+        network: the network; by default the shipped weights.
+        strength: λ, how far z moves from the portrait's own code towards the driven one (Fig. 8).
+
+    Raises:
+        AssetError: the weights are missing.
+        BackendError: the named runtime cannot run here.
+    """
+
+    def __init__(
+        self,
+        pixels: PixelFormat = PixelFormat.RGB,
+        backend: str = "auto",
+        precision: str = "bf16",
+        network: GohdNet | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        self.pixels = pixels
+        self.spec = StageSpec("gohd_animator", "motion", "frames")
+        self.strength = strength
+        self._mesh = MeshAnimator(pixels)
+        self._net = load_network() if network is None else network
+        self.size = self._net.size
+        self._runner = _compiled(self._net, backend, precision)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the network."""
+        return self._runner
+
+    def prepare(self, portrait: CropPortrait) -> GohdIdentity:
+        """Once per face; about a second."""
+        return self.adopt(self._mesh.prepare(portrait))
+
+    def adopt(self, mesh: MeshIdentity) -> GohdIdentity:
+        """The identity of a face that the mesh animator has prepared."""
+        region = source_region(mesh)
+        source = _picture(region.cut(mesh.crop, self.size.side))
+        with torch.no_grad():
+            code, f2, f3, f4 = self._net.encoder(source)
+        return GohdIdentity(mesh, region, (code, f2, f3, f4))
+
+    def init_state(self, batch: int, cond: Cond) -> GohdState:
+        if len(cond.identity) != batch:
+            raise ConfigError(f"the condition has {len(cond.identity)} identities for a batch of {batch}")
+        for identity in cond.identity:
+            if not isinstance(identity, GohdIdentity):
+                raise ConfigError(
+                    f"the gohd animator needs a prepared face per row, got {type(identity).__name__}: "
+                    "pass Cond(identity=(animator.prepare(portrait), ...))"
+                )
+        shared = {id(one): self._mesh.renderer(one.mesh) for one in cond.identity}
+        renderers = tuple(shared[id(one)] for one in cond.identity)
+        return GohdState(
+            cond.identity,
+            renderers,
+            FrameBuffers.for_basis(renderers[0].basis),
+            tuple(Composite(round(one.region.side)) for one in cond.identity),
+            np.zeros((batch, self.size.window, MOTION.size), np.float32),
+            np.ones(batch, np.bool_),
+            helper=ThreadPoolExecutor(1, "gohd") if (os.cpu_count() or 1) > 1 else None,
+        )
+
+    def step(self, x: MotionChunk, state: GohdState) -> FrameChunk:
+        batch, frames = x.data.shape[:2]
+        if batch != len(state.renderers) or x.data.shape[2] != MOTION.size:
+            raise ConfigError(
+                f"motion must be [{len(state.renderers)}, T, {MOTION.size}], got {list(x.data.shape)}"
+            )
+        if frames and state.frame is not None and x.t0 != state.frame:
+            raise StreamError(f"the motion continues at {x.t0}, expected {state.frame}", stage=self.spec.name)
+        state.frame = x.t1
+        out = np.empty((batch, frames, *self._shape), np.uint8)
+        motion = np.ascontiguousarray(x.data.detach().numpy(), np.float32)
+        for b in range(batch):
+            for t in range(frames):
+                rgb = out[b, t] if self.pixels is PixelFormat.RGB else state.rgb
+                self._draw(b, motion[b, t], state, rgb)
+                if self.pixels is PixelFormat.I420:
+                    rgb_to_i420(rgb, out=out[b, t])
+        return FrameChunk(x.t0, torch.from_numpy(out), self.pixels)
+
+    def drain(self, state: GohdState) -> FrameChunk:
+        empty = torch.zeros(len(state.renderers), 0, *self._shape, dtype=torch.uint8)
+        return FrameChunk(state.frame or 0, empty, self.pixels)
+
+    def reset(self, state: GohdState, rows: Tensor) -> None:
+        """Those rows forget their recent motion."""
+        state.fresh |= rows.numpy()
+
+    def forward(self, x: MotionChunk, cond: Cond) -> Tensor:
+        return self.step(x, self.init_state(x.data.shape[0], cond)).data
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (SIZE, SIZE, 3) if self.pixels is PixelFormat.RGB else (SIZE * 3 // 2, SIZE)
+
+    def _draw(self, b: int, motion: Float, state: GohdState, frame: Bytes) -> None:
+        """One frame of row ``b`` into ``frame`` uint8 [512, 512, 3]."""
+        one, window = state.identities[b], state.window[b]
+        row = motion - one.mesh.rest
+        window[:-1] = row if state.fresh[b] else window[1:]
+        window[-1] = row
+        state.fresh[b] = False
+        guide = guide_of(
+            state.renderers[b], motion, one.region, state.buffers, frame, self.size.side,
+            min(state.tier, _PLAIN_TIER - 1), state.helper,
+        )  # fmt: skip
+        if state.tier >= _PLAIN_TIER:
+            return
+        code, *features = one.features
+        with torch.no_grad():
+            z = self._net.navigate(torch.from_numpy(window[None]), code, torch.tensor([[self.strength]]))
+        flow, paint = self._runner(_picture(guide.picture), torch.from_numpy(guide.grid[None]), *features, z)
+        state.composites[b](frame, guide.region, flow[0], paint[0], state.helper)
+
+
+def _compiled(net: GohdNet, backend: str, precision: str) -> Runner:
+    side = net.size.side
+    with torch.no_grad():
+        code, *features = net.encoder(torch.zeros(1, 3, side, side))
+    picture, grid = torch.zeros(1, 3, side, side), torch.zeros(1, side // 4, side // 4, 2)
+    example: tuple[Any, ...] = (picture, grid, *features, code)
+    if backend == "eager":
+        precision = "f32"
+    return compile(Refiner(net), example, backend=backend, precision=precision)  # type: ignore[arg-type]
+
+
+def _picture(rgb: Bytes) -> Tensor:
+    """uint8 [S, S, 3] to float32 [1, 3, S, S] in 0..1."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].float().mul_(1.0 / 255.0)

@@ -1,0 +1,246 @@
+"""Trains the learned animator: ``visavis train animator --heads DIR [DIR ...] --dev DIR --out NAME``.
+
+The network refines what the mesh animator draws (:mod:`engine.animators.gohd.network`). Losses: masked L1
+with extra weight on mouth and eyes, a Laplacian pyramid in place of the paper's pretrained perceptual
+network, steps from frame to frame, adversarial and feature matching against a discriminator that sees
+real clips only as the truth. The state is written every few minutes and found again by ``--resume``; the
+weights are an exponential mean, and the best on the dev scenes by masked L1 are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.animators.gohd.network import LITE, GohdNet, compose
+from engine.train.animator_data import Batch, HeadPairs, Scenes, augment, collect, rest_rows
+from engine.train.animator_losses import (
+    Discriminator,
+    adversarial,
+    discriminate,
+    matching,
+    pyramid,
+    temporal,
+    weighted_l1,
+)
+from engine.train.provenance import commit
+from engine.weights import save_weights
+
+__all__ = ["AnimatorTrainer", "dev_scores", "main"]
+
+SHARES = {
+    "obama": 0.22, "reagan": 0.17, "latentsync_demo1": 0.13, "grid_s1": 0.15, "photos": 0.25, "people": 0.08,
+}  # fmt: skip
+WEIGHTS = {"l1": 1.0, "pyramid": 1.0, "temporal": 0.5, "matching": 0.2, "adversarial": 0.004, "share": 0.01}
+_DECAY = 0.998
+
+
+class AnimatorTrainer:
+    """One training run.
+
+    Args:
+        net: the network, trained in place.
+        pairs: where batches come from.
+        runs: runs of two frames per batch.
+        rate: of Adam.
+        adversary_from: step from which the discriminator counts.
+        seed: of augmentation.
+    """
+
+    def __init__(
+        self, net: GohdNet, pairs: HeadPairs, runs: int, rate: float, adversary_from: int, seed: int = 0
+    ) -> None:
+        self.net, self.pairs, self.runs = net, pairs, runs
+        self.judge = Discriminator()
+        self.mean = copy.deepcopy(net).eval()
+        self.optimiser = torch.optim.Adam(net.parameters(), rate, (0.5, 0.99))
+        self.judging = torch.optim.Adam(self.judge.parameters(), 2.0 * rate, (0.0, 0.99))
+        self.random = np.random.default_rng(seed)
+        self.adversary_from = adversary_from
+        self.step = 0
+
+    def state(self) -> dict[str, object]:
+        """Everything a later session needs to go on."""
+        parts = ("net", "judge", "mean", "optimiser", "judging")
+        return {"step": self.step, **{name: getattr(self, name).state_dict() for name in parts}}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Back from :meth:`state`."""
+        self.step = int(state["step"])  # type: ignore[call-overload]
+        for name in ("net", "judge", "mean", "optimiser", "judging"):
+            if name in state:
+                getattr(self, name).load_state_dict(state[name])
+
+    def advance(self) -> dict[str, float]:
+        """One batch; the losses as numbers."""
+        batch = rest_rows(augment(self.pairs.draw(self.runs), self.random), self.random, 0.04)
+        with torch.autocast("cpu", torch.bfloat16):
+            code, f2, f3, f4 = self.net.encoder(batch.source)
+            flow, paint = self.net(
+                batch.guide, batch.grid, batch.window, code, f2, f3, f4, batch.strength
+            )
+        flow, paint = flow.float(), paint.float()
+        made = compose(batch.guide, flow, paint)
+        losses = {
+            "l1": weighted_l1(made, batch.target, batch.weight),
+            "pyramid": pyramid(made, batch.target, batch.weight),
+            "temporal": temporal(made, batch.target, batch.weight, batch.follows),
+            "share": paint[:, 3:].mean(),
+        }
+        if self.step >= self.adversary_from:
+            losses |= self._against(batch, made)
+        total: Tensor = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _against(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        """The discriminator's own step, then what it says of the pictures; real clips only."""
+        rows = torch.nonzero(batch.real)[:, 0]
+        if len(rows) == 0:
+            return {}
+        guide, truth, made = batch.guide[rows], batch.target[rows], made[rows]
+        with torch.autocast("cpu", torch.bfloat16):
+            real, features = self.judge(truth, guide)
+            fake, _ = self.judge(made.detach(), guide)
+            loss = discriminate(real.float(), fake.float())
+        self.judging.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.judging.step()
+        with torch.autocast("cpu", torch.bfloat16):
+            self.judge.requires_grad_(False)
+            verdict, seen = self.judge(made, guide)
+            self.judge.requires_grad_(True)
+        return {
+            "adversarial": adversarial(verdict.float()),
+            "matching": matching(seen, features),
+            "judge": loss.detach() * 0.0 + loss.detach(),
+        }
+
+    def _average(self) -> None:
+        decay = min(_DECAY, (1.0 + self.step) / (10.0 + self.step))
+        with torch.no_grad():
+            for kept, new in zip(self.mean.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(new, 1.0 - decay)
+
+
+WEIGHTS["judge"] = 0.0
+
+
+@torch.no_grad()
+def dev_scores(net: GohdNet, scenes: Scenes, per_scene: int = 6) -> dict[str, float]:
+    """Masked L1 and pyramid loss of the network and of its guide, mean over scenes, x 1000."""
+    rows: list[list[float]] = []
+    for scene in scenes.scenes:
+        starts = scene.starts
+        at = starts[np.linspace(0, len(starts) - 1, per_scene // 2).astype(int)]
+        batch = collect([(scene, int(k + j), j == 1) for k in at for j in (0, 1)])
+        with torch.autocast("cpu", torch.bfloat16):
+            flow, paint = net(
+                batch.guide, batch.grid, batch.window, *net.encoder(batch.source), batch.strength
+            )
+        made = compose(batch.guide, flow.float(), paint.float())
+        row = []
+        for picture in (made, batch.guide):
+            row += [
+                float(weighted_l1(picture, batch.target, batch.weight)),
+                float(pyramid(picture, batch.target, batch.weight)),
+                float(temporal(picture, batch.target, batch.weight, batch.follows)),
+            ]
+        rows.append(row)
+    mean = 1000.0 * np.array(rows).mean(0)
+    names = ("l1", "pyramid", "temporal", "guide_l1", "guide_pyramid", "guide_temporal")
+    return {name: round(float(v), 3) for name, v in zip(names, mean, strict=True)}
+
+
+def _save(name: str, trainer: AnimatorTrainer, scores: dict[str, float], args: argparse.Namespace) -> None:
+    about = {
+        "family": "gohd animator", "size": asdict(trainer.net.size), "steps": trainer.step, "seed": args.seed,
+        "dev": scores, "commit": commit(), "shares": SHARES, "weights": WEIGHTS,
+    }  # fmt: skip
+    half = {k: v.half() for k, v in trainer.mean.state_dict().items()}
+    half["navigation.dictionary.free"] = trainer.mean.navigation.dictionary.free.detach()
+    save_weights(name, half, about)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="visavis train animator", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--heads", type=Path, nargs="+", required=True, help="folders of training scenes")
+    parser.add_argument("--dev", type=Path, required=True, help="folder of dev scenes")
+    parser.add_argument("--out", default="gohd_animator", help="weights to write (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=80.0)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=4, help="runs of two frames per batch")
+    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--adversary-from", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, help="where the whole state is kept (default: OUT.state.pt)")
+    parser.add_argument("--resume", action="store_true", help="go on from the state")
+    parser.add_argument("--log", type=Path, help="JSON lines of losses and dev scores")
+    parser.add_argument("--unguided", action="store_true", help="ablation: the still source as the guide")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
+    dev = Scenes([args.dev])
+    size = replace(LITE, guided=not args.unguided)
+    net = GohdNet(size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pairs = HeadPairs(Scenes(args.heads), SHARES, args.seed)
+    trainer = AnimatorTrainer(net, pairs, args.runs, args.rate, args.adversary_from, args.seed)
+    kept = args.state or Path(f"{args.out}.state.pt")
+    if args.resume and kept.exists():
+        trainer.restore(torch.load(kept, weights_only=False))
+    run(trainer, dev, args, kept)
+    return 0
+
+
+def run(trainer: AnimatorTrainer, dev: Scenes, args: argparse.Namespace, kept: Path) -> None:
+    """Train until ``--minutes`` or ``--steps``, scoring and writing every few minutes."""
+    started, best, recent = time.monotonic(), float("inf"), list[dict[str, float]]()
+    while trainer.step < args.steps:
+        share = min(1.0, (time.monotonic() - started) / (60.0 * args.minutes))
+        for group in trainer.optimiser.param_groups:
+            group["lr"] = args.rate * min(1.0, (trainer.step + 1) / 200) * (1.0 if share < 0.6 else 2.5 * (1.0 - share) + 0.02)
+        recent.append(trainer.advance())
+        if trainer.step % 250 == 0 or share >= 1.0 or trainer.step == args.steps:
+            scores = dev_scores(trainer.mean, dev)
+            names = sorted({name for row in recent for name in row})
+            means = {n: round(float(np.mean([r[n] for r in recent if n in r])), 5) for n in names}
+            line = {"step": trainer.step, "s": round(time.monotonic() - started), **means, "dev": scores}
+            print(json.dumps(line), flush=True)
+            if args.log:
+                with args.log.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+            recent = []
+            part = kept.with_suffix(".part")
+            torch.save(trainer.state(), part)
+            part.replace(kept)
+            score = scores["l1"] + scores["pyramid"]
+            if score < best or trainer.step >= args.adversary_from:
+                best = min(best, score)
+                _save(args.out, trainer, scores, args)
+        if share >= 1.0:
+            break
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
