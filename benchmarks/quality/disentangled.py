@@ -35,6 +35,7 @@ from benchmarks.quality import faces
 from benchmarks.quality.claims_pdfgc import PAPER_TABLE_6
 from benchmarks.quality.crossed import driven, open_portraits
 from benchmarks.quality.mouth import lip_points
+from benchmarks.quality.pictures import grainy
 from benchmarks.quality.reenacted import animator_makers, choose_frames, draw
 from engine.errors import InputError, VisavisError
 from engine.face.landmarks import LandmarkModel
@@ -61,8 +62,6 @@ FACTORS: dict[str, list[int]] = {
     "gaze": [*MOTION.columns("eyeLook"), *range(MOTION.gaze.start, MOTION.gaze.stop)],
     "expression": EXPRESSION,
 }
-GRAIN = 2.0
-"""Levels of 255."""
 
 
 def factor_motion(driver: Floats, rest: Floats, factor: str) -> Floats:
@@ -72,11 +71,6 @@ def factor_motion(driver: Floats, rest: Floats, factor: str) -> Floats:
     if factor != NOTHING:
         motion[:, FACTORS[factor]] = driver[:, FACTORS[factor]]
     return motion
-
-
-def _grainy(frame: Bytes, rng: np.random.Generator) -> Bytes:
-    noise = rng.normal(0.0, GRAIN, frame.shape)
-    return np.asarray(np.clip(np.round(frame + noise), 0, 255), np.uint8)
 
 
 def features(looks: faces.Looks) -> dict[str, Doubles]:
@@ -122,7 +116,7 @@ def matrix(
     own: dict[str, float] = {}
     for moving in (*FACTORS, NOTHING):
         motion = factor_motion(driver, rest, moving)
-        frames = [_grainy(f, rng) for f in draw(animator, identity, motion, shown)]
+        frames = [grainy(f, rng) for f in draw(animator, identity, motion, shown)]
         found = variances(features(faces.look(frames, near, portrait.fit, model)))
         for factor, value in found.items():
             out[factor][moving] = value

@@ -16,7 +16,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["colour_distance", "cpbd", "flicker", "luminance", "mean_in", "psnr", "ssim_map"]
+__all__ = ["colour_distance", "cpbd", "flicker", "grainy", "luminance", "mean_in", "psnr", "ssim_map"]
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -37,6 +37,12 @@ QUIET = 2.0
 def luminance(rgb: Bytes) -> Floats:
     """float32 [H, W], 0..255."""
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def grainy(rgb: Bytes, rng: np.random.Generator, levels: float = 2.0) -> Bytes:
+    """The picture under white noise of deviation ``levels``: the same to people, another to a detector."""
+    noise = rng.standard_normal(rgb.shape, np.float32) * np.float32(levels)
+    return np.asarray(np.clip(np.round(rgb + noise), 0, 255), np.uint8)
 
 
 def ssim_map(a: Bytes, b: Bytes) -> Floats:

@@ -42,6 +42,9 @@ Floats = NDArray[np.float32]
 
 STILL = "still"
 RUNS, RUN = 4, 12
+SURE = 0.8
+"""Tracked confidence of measured frames, where there are enough: beyond 42 degrees of yaw real landmarks are
+guesses, and no measure of a generated face."""
 WARM = 4
 """Frames an animator with a memory is shown before those that count."""
 _SUFFIXES = (".mp4", ".mov", ".avi")
@@ -123,7 +126,9 @@ def open_scene(clip: Clip, model: LandmarkModel) -> Scene:
     with np.load(clip.track) as file:
         track = {name: file[name] for name in ("points", "valid", "motion", "rest", "blink", "confidence")}
     source = open_reenactment(clip.video, track)
-    shown = choose_frames(np.asarray(np.isfinite(source.motion).all(axis=1)))
+    seen = np.asarray(np.isfinite(source.motion).all(axis=1))
+    sure = seen & (track["confidence"] > SURE)
+    shown = choose_frames(sure) or choose_frames(seen)
     frames = {n: crop for n, crop, _ in source.frames(shown)}
     shown = [n for n in shown if n in frames]
     if not shown:

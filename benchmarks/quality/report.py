@@ -96,10 +96,10 @@ def report(clips: Clips) -> str:
         lines += [f"== {group}: {len(names)} clips ==", *_table(mean_rows(clips, names)), ""]
     lines += ["== the papers (px of 224 to 256; other people, driven by sound) ==", *_table(PAPERS), ""]
     if BASELINE in rows:
-        others = [row for row in rows if row not in ("real", BASELINE)]
+        others = [row for row in rows if row not in ("real", "floor", BASELINE)]
         lines += [f"== clips on which a row is better than {BASELINE} ==", *_wins(clips, others), ""]
     for row in rows:
-        if row not in ("real", "still"):
+        if row not in ("real", "floor", "still"):
             lines += [f"== where {row} is worst ==", *_worst(clips, row), ""]
     return "\n".join(lines)
 

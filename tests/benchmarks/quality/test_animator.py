@@ -209,7 +209,7 @@ def test_the_mesh_is_nearer_to_the_clip_than_its_portrait(
         assert mesh[key] < still[key], key
     for key in ("ssim_face", "ssim_mouth", "psnr_face"):
         assert mesh[key] > still[key], key
-    assert mesh["lmd_m"] < 1.5
+    assert rows["floor"]["lmd_m"] < mesh["lmd_m"] < 1.5
     assert mesh["found"] == 1.0
     assert rows["real"]["frames"] == 36
     values = dict(zip(result["metrics"], result["clips"]["nod.mp4"]["mesh"], strict=True))

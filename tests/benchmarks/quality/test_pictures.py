@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.quality.pictures import colour_distance, cpbd, flicker, mean_in, psnr, ssim_map
+from benchmarks.quality.pictures import colour_distance, cpbd, flicker, grainy, mean_in, psnr, ssim_map
 from engine.config import asset_path
 from engine.face.image import load_image
 
@@ -45,6 +45,13 @@ def test_psnr_is_that_of_the_noise() -> None:
     other[:64] += 10
     assert psnr(grey, other, half) == pytest.approx(20 * np.log10(255 / 10))
     assert np.isnan(psnr(grey, other, ~everywhere(grey)))
+
+
+def test_grain_is_noise_of_the_deviation_asked_for() -> None:
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    worse = grainy(grey, np.random.default_rng(1), 3.0).astype(float)
+    assert worse.mean() == pytest.approx(128.0, abs=0.1)
+    assert worse.std() == pytest.approx(3.0, rel=0.03)
 
 
 def test_ssim_of_constant_pictures_is_wangs_formula() -> None:
