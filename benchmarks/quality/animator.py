@@ -12,7 +12,7 @@ small clips are enlarged: ``scale`` says by how much.
 
 Rows: ``real`` (its own sharpness, jitter and flicker), ``floor`` (the real frames under a grain of two
 levels: what detector and fitter call a difference where there is none), ``still`` (the portrait, unmoved),
-``mesh``, and every other animator a recipe can name. Under the tables: on how many clips a row beats ``mesh``.
+``mesh``, and every other animator a recipe can name. Below: on how many clips a row beats ``mesh``.
 """
 
 from __future__ import annotations

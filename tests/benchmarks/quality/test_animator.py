@@ -59,9 +59,6 @@ def test_only_tracked_clips_of_the_split_are_listed(tmp_path: Path) -> None:
         "talking/a/x.mp4,test,eval",
         "talking/y.mp4,train,train",
         "driving/z.mov,dev,eval",
-    ]
-    rows += [
-        "driving/z.mov,dev,eval",
         "talking/untracked.mp4,test,eval",
         "talking/w.mp4,test_seen_speaker,eval",
     ]
