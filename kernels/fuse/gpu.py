@@ -1,7 +1,7 @@
 """Triton bodies: one pass over the box, every coarse field spread in registers, one store per byte.
 
-A program takes ``_BLOCK`` pixels of a box row (or 2 x 2 blocks, for I420) of one picture. All reads
-go by strides, so channels-first network outputs are read where they lie.
+A program takes ``_BLOCK`` pixels (2 x 2 blocks, for I420) of a box of one picture, row after row. All
+reads go by strides, so channels-first network outputs are read where they lie.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _colours(  # type: ignore[no-untyped-def]
 
 @_jit
 def _fuse(  # type: ignore[no-untyped-def]
-    out, out_b, out_y, out_x, out_c, x0, y0, x1, height, width,
+    out, out_b, out_y, out_x, out_c, x0, y0, across, down, height, width,
     base, base_b, base_y, base_x, base_c,
     image, image_b, image_y, image_x, image_c, rows, columns,
     flow, flow_b, flow_y, flow_x, flow_c, flow_h, flow_w,
@@ -105,12 +105,12 @@ def _fuse(  # type: ignore[no-untyped-def]
     WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # Pictures of a batch may lie further apart than 32 bits reach.
-    row = tl.program_id(2).to(tl.int64)
+    row = tl.program_id(1).to(tl.int64)
     base, image, flow = base + row * base_b, image + row * image_b, flow + row * flow_b
     mask, residual, out = mask + row * mask_b, residual + row * residual_b, out + row * out_b
-    x = x0 + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    y = y0 + tl.program_id(1) + tl.zeros_like(x)
-    live = x < x1
+    k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x, y = x0 + k % across, y0 + k // across
+    live = k < across * down
     red, green, blue = _colours(
         y, x, live, height, width, base, base_y, base_x, base_c,
         image, image_y, image_x, image_c, rows, columns,
@@ -127,7 +127,7 @@ def _fuse(  # type: ignore[no-untyped-def]
 
 @_jit
 def _fuse_i420(  # type: ignore[no-untyped-def]
-    out, out_b, x0, y0, x1, height, width,
+    out, out_b, x0, y0, across, down, height, width,
     base, base_b, base_y, base_x, base_c,
     image, image_b, image_y, image_x, image_c, rows, columns,
     flow, flow_b, flow_y, flow_x, flow_c, flow_h, flow_w,
@@ -137,12 +137,12 @@ def _fuse_i420(  # type: ignore[no-untyped-def]
     WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # Pictures of a batch may lie further apart than 32 bits reach.
-    row = tl.program_id(2).to(tl.int64)
+    row = tl.program_id(1).to(tl.int64)
     base, image, flow = base + row * base_b, image + row * image_b, flow + row * flow_b
     mask, residual, out = mask + row * mask_b, residual + row * residual_b, out + row * out_b
-    column = x0 // 2 + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    line = y0 // 2 + tl.program_id(1) + tl.zeros_like(column)
-    live = column < x1 // 2
+    block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column, line = x0 + block % across, y0 + block // across
+    live = block < across * down
     reds = tl.zeros([BLOCK], tl.float32)
     greens, blues = reds, reds
     for k in tl.static_range(4):
@@ -196,8 +196,8 @@ def fuse(
     x0, y0, x1, y1 = box
     batch, height, width = out.shape[:3]
     given, present = _arguments(base, image, flow, mask, residual)
-    grid = (triton.cdiv(x1 - x0, _BLOCK), y1 - y0, batch)
-    place = (out, *out.stride(), x0, y0, x1, height, width)
+    grid = (triton.cdiv((x1 - x0) * (y1 - y0), _BLOCK), batch)
+    place = (out, *out.stride(), x0, y0, x1 - x0, y1 - y0, height, width)
     _fuse[grid](*place, *given, **present, BLOCK=_BLOCK)
 
 
@@ -212,9 +212,9 @@ def fuse_i420(
     out: Tensor,
 ) -> None:
     """See :func:`kernels.fuse.fuse_i420`; ``out`` is contiguous."""
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = (v // 2 for v in box)  # in 2 x 2 blocks
     batch, height, width = base.shape[:3]
     given, present = _arguments(base, image, flow, mask, residual)
-    grid = (triton.cdiv((x1 - x0) // 2, _BLOCK), (y1 - y0) // 2, batch)
-    place = (out, out.stride(0), x0, y0, x1, height, width)
+    grid = (triton.cdiv((x1 - x0) * (y1 - y0), _BLOCK), batch)
+    place = (out, out.stride(0), x0, y0, x1 - x0, y1 - y0, height, width)
     _fuse_i420[grid](*place, *given, *matrix.ravel().tolist(), **present, BLOCK=_BLOCK)

@@ -23,11 +23,11 @@ def _convert(  # type: ignore[no-untyped-def]
     INTERLEAVED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     half = width // 2
-    row = tl.program_id(2).to(tl.int64)
+    row = tl.program_id(1).to(tl.int64)
     rgb, out = rgb + row * rgb_b, out + row * (height // 2 * 3) * width
-    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    line = tl.program_id(1)
-    live = column < half
+    block = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column, line = block % half, block // half
+    live = block < half * (height // 2)
     reds = tl.zeros([BLOCK], tl.float32)
     greens, blues = reds, reds
     for k in tl.static_range(4):
@@ -53,7 +53,7 @@ def _convert(  # type: ignore[no-untyped-def]
 def rgb_to_yuv(rgb: Tensor, m: NDArray[np.float32], out: Tensor, interleaved: bool) -> None:
     """Write I420 or NV12 of ``rgb`` [B, H, W, 3] into contiguous ``out`` [B, H*3//2, W]."""
     batch, height, width = rgb.shape[:3]
-    grid = (triton.cdiv(width // 2, _BLOCK), height // 2, batch)
+    grid = (triton.cdiv(height * width // 4, _BLOCK), batch)
     _convert[grid](
         rgb, *rgb.stride(), out, height, width, *m.ravel().tolist(), INTERLEAVED=interleaved, BLOCK=_BLOCK
     )

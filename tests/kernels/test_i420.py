@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from kernels.i420 import Matrix, i420_to_rgb, rgb_to_i420
+from kernels.i420 import Impl, Matrix, i420_to_rgb, rgb_to_i420, rgb_to_nv12
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
@@ -56,3 +57,25 @@ def test_bad_input_is_refused() -> None:
         rgb_to_i420(np.zeros((4, 4, 3), np.uint8), "bt2020")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="out must"):
         rgb_to_i420(np.zeros((4, 4, 3), np.uint8), out=np.zeros((4, 4), np.uint8))
+
+
+@pytest.mark.parametrize("impl", ["cpu", "ref"])
+def test_nv12_is_i420_with_chroma_interleaved(impl: Impl) -> None:
+    rgb = np.random.default_rng(2).integers(0, 256, (2, 10, 14, 3)).astype(np.uint8)
+    planar, packed = rgb_to_i420(rgb, impl=impl), rgb_to_nv12(rgb, impl=impl)
+    np.testing.assert_array_equal(packed[:, :10], planar[:, :10])
+    chroma = planar[:, 10:].reshape(2, 2, 5, 7)
+    np.testing.assert_array_equal(packed[:, 10:, 0::2], chroma[:, 0])
+    np.testing.assert_array_equal(packed[:, 10:, 1::2], chroma[:, 1])
+
+
+def test_tensors_give_tensors_and_batches_give_batches() -> None:
+    rgb = torch.randint(0, 256, (3, 6, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    packed = rgb_to_i420(rgb)
+    assert isinstance(packed, torch.Tensor)
+    for one, picture in zip(packed, rgb, strict=True):
+        np.testing.assert_array_equal(one.numpy(), rgb_to_i420(picture.numpy()))
+    out = torch.zeros(9, 8, dtype=torch.uint8)
+    assert rgb_to_nv12(rgb[0], out=out) is out
+    with pytest.raises(ValueError, match="of the kind of rgb"):
+        rgb_to_nv12(rgb[0], out=out.numpy())  # type: ignore[type-var]
