@@ -34,8 +34,8 @@ from benchmarks.quality.reenacted import (
     STILL,
     Scene,
     animate,
-    animator_makers,
     list_clips,
+    make_animators,
     open_scene,
 )
 from benchmarks.quality.report import METRICS, PAPERS, groups_of, mean_rows, report
@@ -45,7 +45,6 @@ from engine.face.crop import CROP_SIDE
 from engine.face.landmarks import LandmarkModel
 from engine.stage import Animator
 from engine.train.provenance import commit
-from engine.types import PixelFormat
 
 __all__ = ["main", "measure", "measure_real"]
 
@@ -175,31 +174,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tracks", type=Path, required=True, help="what 'visavis track' wrote")
     parser.add_argument("--split", nargs="+", default=["test"])
     parser.add_argument("--clip", nargs="+", default=[], help="only clips whose name holds one of these")
-    parser.add_argument("--animator", nargs="+", help="default: all there are")
+    parser.add_argument("--animator", nargs="+", help="names, NAME=MODULE:MAKER; default: all")
     parser.add_argument("--sheet", type=Path, help="PNG of real and generated frames; pages are numbered")
     parser.add_argument("--save", action="store_true", help=f"append the JSON line to {RESULTS.name}")
     return parser
-
-
-def _animators(names: Sequence[str] | None) -> dict[str, Animator | None]:
-    """Still photo first, then ``names`` (all there are for None).
-
-    Raises:
-        InputError: an unknown name.
-    """
-    makers = animator_makers()
-    wanted = list(makers) if names is None else list(names)
-    unknown = [name for name in wanted if name not in makers]
-    if unknown:
-        raise InputError(f"no animator {', '.join(unknown)}; there are {', '.join(makers)}")
-    return {STILL: None, **{name: makers[name](PixelFormat.RGB) for name in wanted}}
 
 
 def run(args: argparse.Namespace) -> dict[str, dict[str, Row]]:
     """Rows by clip; writes the sheet, if one is wanted, as it goes."""
     clips = list_clips(args.data, args.tracks, args.split)
     clips = [c for c in clips if not args.clip or any(part in c.name for part in args.clip)]
-    animators, model = _animators(args.animator), LandmarkModel()
+    animators: dict[str, Animator | None] = {STILL: None, **make_animators(args.animator)}
+    model = LandmarkModel()
     found: dict[str, dict[str, Row]] = {}
     strips: list[Bytes] = []
     for clip in clips:

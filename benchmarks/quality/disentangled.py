@@ -33,17 +33,17 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import faces
 from benchmarks.quality.claims_pdfgc import PAPER_TABLE_6
-from benchmarks.quality.crossed import driven, open_portraits
+from benchmarks.quality.crossed import Driver, driven, open_portraits
 from benchmarks.quality.mouth import lip_points
 from benchmarks.quality.pictures import grainy
-from benchmarks.quality.reenacted import animator_makers, choose_frames, draw
-from engine.errors import InputError, VisavisError
+from benchmarks.quality.reenacted import choose_frames, draw, make_animators
+from engine.errors import VisavisError
 from engine.face.landmarks import LandmarkModel
 from engine.face.portrait import Portrait
 from engine.samplers.factors import EXPRESSION, LIPS, POSE
 from engine.stage import Animator
 from engine.train.provenance import commit
-from engine.types import MOTION, Cond, PixelFormat
+from engine.types import MOTION, Cond
 
 __all__ = ["FACTORS", "Matrix", "factor_motion", "main", "matrix", "normalised", "variances"]
 
@@ -160,20 +160,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--prefix", default="", help="only pictures whose name starts so, as photo_")
-    parser.add_argument("--driver", type=Path, nargs="+", required=True, help="tracks of driving clips")
-    parser.add_argument("--animator", nargs="+", help="default: all there are")
+    parser.add_argument("--driver", nargs="+", required=True, help="tracks of driving clips")
+    parser.add_argument("--animator", nargs="+", help="names, NAME=MODULE:MAKER; default: all")
     parser.add_argument("--count", type=int, default=6, help="portraits; drivers take turns")
     parser.add_argument("--results", type=Path, help="append one JSON line here")
     return parser
 
 
 def measure(
-    animator: Animator, portraits: list[tuple[str, Portrait]], drivers: list[tuple[str, Floats]]
+    animator: Animator, portraits: list[tuple[str, Portrait]], drivers: list[Driver]
 ) -> tuple[Matrix, dict[str, float]]:
     """Means over the portraits: variances, and the gain of each factor."""
     model = LandmarkModel()
     pairs = [
-        matrix(animator, portrait, drivers[k % len(drivers)][1], model)
+        matrix(animator, portrait, drivers[k % len(drivers)].motion, model)
         for k, (_, portrait) in enumerate(portraits)
     ]
     gain = {
@@ -188,15 +188,12 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where there is nothing to measure."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(1)
-    makers = animator_makers()
+    found = {}
     try:
-        unknown = [name for name in args.animator or () if name not in makers]
-        if unknown:
-            raise InputError(f"no animator {', '.join(unknown)}; there are {', '.join(makers)}")
+        animators = make_animators(args.animator)
         portraits, drivers = open_portraits(args.portraits, args.count, args.prefix), driven(args.driver)
-        found = {}
-        for name in args.animator or makers:
-            found[name] = measure(makers[name](PixelFormat.RGB), portraits, drivers)
+        for name, animator in animators.items():
+            found[name] = measure(animator, portraits, drivers)
             print(text(name, *found[name]), flush=True)
     except VisavisError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -205,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         "benchmark": "animator_disentanglement",
         "commit": commit(),
         "portraits": [name for name, _ in portraits],
-        "drivers": [name for name, _ in drivers],
+        "drivers": [driver.name for driver in drivers],
         "rows": {
             name: {"variance": variance, "share": normalised(variance), "gain": gain}
             for name, (variance, gain) in found.items()

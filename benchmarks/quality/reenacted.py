@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ __all__ = [
     "choose_frames",
     "draw",
     "list_clips",
+    "make_animators",
     "open_scene",
 ]
 
@@ -147,6 +149,39 @@ def animator_makers() -> dict[str, Callable[[PixelFormat], Animator]]:
 
     known: dict[str, Callable[[PixelFormat], Animator]] = {"mesh": MeshAnimator}
     return known | dict(getattr(recipes, "ANIMATORS", {}))
+
+
+def make_animators(names: Sequence[str] | None) -> dict[str, Animator]:
+    """RGB animators by name; None: every one there is.
+
+    ``NAME=MODULE:MAKER`` gives one that no recipe names, a checkpoint in training for instance:
+    ``MAKER(PixelFormat.RGB)`` returns it.
+
+    Raises:
+        InputError: an unknown name, or no such maker.
+    """
+    makers = animator_makers()
+    chosen: dict[str, Callable[[PixelFormat], Animator]] = {}
+    for text in makers if names is None else names:
+        name, equals, path = text.partition("=")
+        if equals:
+            chosen[name] = _maker(path)
+        elif name in makers:
+            chosen[name] = makers[name]
+        else:
+            raise InputError(f"no animator {name}; there are {', '.join(makers)}, or NAME=MODULE:MAKER")
+    return {name: maker(PixelFormat.RGB) for name, maker in chosen.items()}
+
+
+def _maker(path: str) -> Callable[[PixelFormat], Animator]:
+    module, colon, name = path.partition(":")
+    try:
+        maker = getattr(import_module(module), name) if colon else None
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{path} cannot be imported: {error}") from error
+    if not callable(maker):
+        raise InputError(f"{path} is no MODULE:MAKER")
+    return cast(Callable[[PixelFormat], Animator], maker)
 
 
 def bridged(motion: Floats) -> Floats:

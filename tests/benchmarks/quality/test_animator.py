@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.quality import animator as benchmark
-from benchmarks.quality.reenacted import Clip, bridged, choose_frames, draw, list_clips
+from benchmarks.quality.reenacted import Clip, bridged, choose_frames, draw, list_clips, make_animators
 from benchmarks.quality.report import METRICS, groups_of, mean_rows, report, wins, worst
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.sheet import moved
@@ -25,7 +25,7 @@ from engine.face.image import load_image
 from engine.face.portrait import analyse_portrait
 from engine.stage import StageSpec
 from engine.train.tracks import track_clip
-from engine.types import MOTION, Cond, FrameChunk, MotionChunk
+from engine.types import MOTION, Cond, FrameChunk, MotionChunk, PixelFormat
 from tests.engine.face.test_video import write
 
 FRAMES = 40
@@ -132,6 +132,21 @@ def test_drawn_frames_are_those_of_the_whole_stream() -> None:
     whole = animator.forward(MotionChunk(0, torch.from_numpy(motion)[None]), Cond.for_identity(identity))[0]
     frames = draw(animator, identity, motion, [0, 1, 6, 7])
     assert all(np.array_equal(a, whole[n].numpy()) for a, n in zip(frames, [0, 1, 6, 7], strict=True))
+
+
+def test_animators_are_named_or_made_by_a_path() -> None:
+    path = f"new={__name__}:make_window"
+    found = make_animators(["mesh", path])
+    assert list(found) == ["mesh", "new"]
+    assert isinstance(found["new"], WindowAnimator)
+    assert "mesh" in make_animators(None)
+    for wrong in ("nobody", "new=no.such.module:x", f"new={__name__}:nothing", f"new={__name__}"):
+        with pytest.raises(InputError):
+            make_animators([wrong])
+
+
+def make_window(pixels: PixelFormat) -> WindowAnimator:
+    return WindowAnimator()
 
 
 # -- tables ------------------------------------------------------------------------------------

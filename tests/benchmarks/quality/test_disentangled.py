@@ -16,7 +16,9 @@ from benchmarks.quality.storyboard import grid, telling_rows, write_pages
 from engine.config import asset_path
 from engine.errors import InputError
 from engine.face.image import load_image
+from engine.face.portrait import analyse_portrait
 from engine.types import MOTION
+from tests.engine.face.test_video import write
 
 Floats = NDArray[np.float32]
 
@@ -97,6 +99,28 @@ def test_sheets_show_portrait_and_driven_frames(folder: Path, capsys: pytest.Cap
     assert picture.shape[:2] == (224, 4 * 224)
     tiles = [picture[:190, 224 * k : 224 * (k + 1)].astype(float) for k in range(4)]
     assert all(np.abs(tile - tiles[0]).mean() > 1.0 for tile in tiles[1:])
+
+
+def test_the_drivers_frames_stand_above(folder: Path, tmp_path: Path) -> None:
+    photo = load_image(asset_path("demo/astronaut.png")).rgb
+    points = analyse_portrait(load_image(asset_path("demo/astronaut.png")))
+    matrix = points.crop_from_image
+    marks = (points.landmarks.points - matrix[:, 2]) / matrix[0, 0]
+    video = write(tmp_path / "driver.mp4", [photo] * 24, [24 * n for n in range(24)])
+    track = tmp_path / "driver.npz"
+    np.savez(
+        track,
+        motion=lively_driver(),
+        valid=np.ones(24, np.bool_),
+        points=np.repeat(marks[None].astype(np.float32), 24, 0),
+        size=np.array(photo.shape[:2], np.int32),
+    )
+    drivers = crossed.driven([f"{track}={video}"])
+    (frame,) = drivers[0].frames([7])
+    assert np.abs(frame.astype(float) - points.crop).mean() < 4.0
+    portraits = crossed.open_portraits(folder, 1)
+    strip = crossed.rows_of(portraits[0], drivers[0], {}, 2)
+    assert strip.shape[:2] == (224, 3 * 224)
 
 
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
