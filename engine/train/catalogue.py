@@ -34,6 +34,7 @@ TRAINERS: dict[str, Trainer] = {
     "vast": Trainer("engine.train.vast", "the vast sampler"),
     "pdfgc": Trainer("engine.train.pdfgc", "the pdfgc sampler"),
     "idle": Trainer("engine.train.idle", "listening and thinking motion"),
+    "synth": Trainer("engine.train.synth", "synthetic people: frames with their whole truth, as shards"),
     "emotion": Trainer("engine.train.emotion", "the emotion classifier that scores generated motion"),
 }
 

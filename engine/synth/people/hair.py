@@ -82,12 +82,12 @@ _STYLES: dict[str, Style] = {
     "swept_back": Style(800, (6.0, 9.5), 1.5, "back", 0.9, 0.15, messy=0.12, steps=8, sides=0.45),
     "messy": Style(850, (4.0, 7.0), 1.6, "forward", 0.75, 0.2, curl=0.25, messy=0.55, steps=7, sides=0.55),
     "fringe": Style(800, (6.0, 8.5), 0.9, "forward", 0.9, 0.5, messy=0.15, fringe=1.0, steps=9, sides=0.8),
-    "bob": Style(850, (14.0, 17.0), 1.0, "part", 1.1, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
-    "long": Style(900, (24.0, 34.0), 0.8, "part", 1.15, 0.8, messy=0.08, steps=16),
-    "long_side": Style(900, (22.0, 32.0), 1.1, "part", 1.15, 0.8, messy=0.1, part=2.8, steps=16),
-    "wavy": Style(900, (20.0, 30.0), 1.4, "part", 1.1, 0.7, curl=0.55, turns=3.0, messy=0.15, part=1.5, steps=18),
-    "curly": Style(1000, (9.0, 15.0), 2.2, "out", 0.9, 0.35, curl=1.0, turns=4.0, messy=0.4, steps=16),
-    "afro": Style(1300, (5.0, 9.0), 4.0, "out", 0.8, 0.02, curl=0.9, turns=4.5, messy=0.7, steps=9),
+    "bob": Style(850, (14.0, 17.0), 0.9, "part", 1.3, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
+    "long": Style(950, (24.0, 34.0), 0.7, "part", 1.4, 0.8, messy=0.08, steps=16),
+    "long_side": Style(950, (22.0, 32.0), 0.9, "part", 1.4, 0.8, messy=0.1, part=2.8, steps=16),
+    "wavy": Style(950, (20.0, 30.0), 1.3, "part", 1.0, 0.75, curl=0.75, turns=3.2, messy=0.15, part=1.5, steps=22),
+    "curly": Style(1300, (6.0, 11.0), 1.6, "out", 0.55, 0.5, curl=0.9, turns=2.6, messy=0.35, steps=16),
+    "afro": Style(1900, (3.0, 6.0), 3.2, "out", 0.5, 0.02, curl=0.8, turns=2.0, messy=0.6, steps=8),
     "bun": Style(750, (11.0, 15.0), 0.45, "tie", 1.0, 0.0, messy=0.06, steps=11, tail="bun"),
     "ponytail": Style(750, (12.0, 15.0), 0.5, "tie", 1.0, 0.0, messy=0.07, steps=11, tail="pony"),
 }  # fmt: skip
@@ -123,9 +123,9 @@ def card_texture() -> NDArray[np.uint8]:
     shade = np.zeros((high, wide), np.float32)
     cover = np.zeros((high, wide), np.float32)
     row = np.arange(high) / (high - 1)
-    for _ in range(1250):
-        x0, drift, width = rng.uniform(0, wide), rng.normal(0, 7), rng.uniform(1.2, 3.6)
-        end = rng.uniform(0.55, 1.0)
+    for _ in range(1500):
+        x0, drift, width = rng.uniform(0, wide), rng.normal(0, 8), rng.uniform(1.0, 2.6)
+        end = rng.uniform(0.4, 1.0)
         x = x0 + drift * row + 3 * np.sin(row * rng.uniform(2, 6) + rng.uniform(0, 6))
         w = width * np.clip((end - row) / 0.35, 0.0, 1.0) ** 0.5
         tone = rng.beta(2, 2)
@@ -195,10 +195,13 @@ class _Body:
         q = np.stack([p[:, 0] / np.maximum(reach, 0.1), (p[:, 2] + 1.0) / np.maximum(deep, 0.1)], 1)
         size = np.linalg.norm(q, axis=1) + 1e-6
         inside = (size < 1.0) & (y < -5.0)
-        scale = np.where(inside, 1.0 / size, 1.0)
         out = p.copy()
-        out[:, 0] *= np.minimum(scale, 1.6)
-        out[:, 2] = (out[:, 2] + 1.0) * np.minimum(scale, 1.6) - 1.0
+        # Off the neck sideways too; on the shoulders hair lies in front or behind.
+        narrow = inside & (y > -10.0)
+        out[narrow] = np.stack([p[narrow, 0] / size[narrow], y[narrow], (p[narrow, 2] + 1.0) / size[narrow] - 1.0], 1)
+        broad = inside & ~narrow
+        span = np.sqrt(np.clip(1.0 - q[broad, 0] ** 2, 0.0, 1.0)) * deep[broad]
+        out[broad, 2] = np.where(p[broad, 2] > -1.0, span - 1.0, -span - 1.0)
         return out
 
 
@@ -218,7 +221,8 @@ def _comb(style: Style, root: Float, p: Float, normal: Float) -> Float:
         d = np.concatenate([np.where(np.abs(x) < 6.0, away * (far == np.sign(away)) + far * (far != np.sign(away)), 0.2 * np.sign(x)), -0.35 * ones, 0.25 * front - 0.25], 1)
     elif style.comb == "part":
         far = np.sign(x - style.part)
-        d = np.concatenate([far * (0.9 - 0.5 * (np.abs(x) > 5)), -0.6 * ones, -0.35 + 0.1 * front], 1)
+        beside = np.clip((np.abs(p[:, :1]) - 4.5) / 3.0, 0.0, 1.0)
+        d = np.concatenate([far * (1.0 - beside), -0.35 - 0.8 * beside, (-0.35 + 0.1 * front) * (1 - beside)], 1)
     elif style.comb == "tie":
         d = np.array([0.0, 4.5, -11.0], np.float32) - p
     else:
@@ -251,7 +255,7 @@ def _grow(style: Style, root: Float, normal: Float, length: Float, fringe: NDArr
         p = p + direction * piece
         rise = margin * min(1.0, k / (0.35 * steps))
         p = body.push(p, np.where(fringe, 0.35, rise).astype(np.float32))
-        if style.weight > 0.6:
+        if style.weight > 0.45:
             p = _off_face(p, fringe)
         chain[:, k] = p
     if style.curl > 0:
@@ -293,7 +297,7 @@ def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: F
     else:
         side = side + 0.35 * rng.normal(0, 1, (n, 1, 3))
     side = _unit(side - (side * along).sum(2, keepdims=True) * along)
-    half = 0.5 * width[:, None] * np.interp(t, [0, 0.25, 0.7, 1], [0.75, 1.0, 0.9, 0.35])[None]
+    half = 0.5 * width[:, None] * np.interp(t, [0, 0.25, 0.7, 1], [0.75, 1.0, 1.0, 0.55])[None]
     left, right = chain - side * half[..., None], chain + side * half[..., None]
     points = np.stack([left, right], 2).reshape(-1, 3).astype(np.float32)
     face = _unit(out - (out * along).sum(2, keepdims=True) * along)
@@ -303,6 +307,10 @@ def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: F
     v = np.broadcast_to(t[None, :, None], (n, steps, 2))
     tint = np.broadcast_to(rng.random(n)[:, None, None], (n, steps, 2))
     shade = np.broadcast_to(ao[..., None], (n, steps, 2))
+    # Long strands keep their cover and thin out over their last centimetres only.
+    longest = np.linalg.norm(np.diff(chain, axis=1), axis=2).sum(1)
+    ends = np.interp(longest, [3.0, 8.0, 25.0], [1.0, 0.85, 0.68])[:, None, None]
+    v = v * np.where(v > 0.8, ends + (1.0 - ends) * (v - 0.8) * 5.0, ends)
     paint = np.stack([v, shade, tint, np.ones_like(v)], 3).reshape(-1, 4).astype(np.float32)
     base = (np.arange(n)[:, None] * steps + np.arange(steps - 1)[None]).reshape(-1, 1) * 2
     triangles = np.concatenate([base + [0, 1, 2], base + [1, 3, 2]]).astype(np.int32)
@@ -335,7 +343,7 @@ def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     triangles, area, middle = _scalp()
     grows = hair_mask(middle, look.recede, look.temple, 0.12)
     azimuth = np.abs(np.arctan2(middle[:, 0], middle[:, 2] - 1.0))
-    denser = 1.0 + 0.9 * (azimuth < 1.2) + 0.8 * (np.abs(middle[:, 0] - style.part) < 1.2)
+    denser = 1.0 + 0.9 * (azimuth < 1.2) + 1.2 * (np.abs(middle[:, 0] - style.part) < 1.0)
     chosen, w = _sample(rng, area * grows * denser, triangles, style.count)
     root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
     normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))

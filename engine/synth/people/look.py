@@ -20,7 +20,7 @@ BEARDS: tuple[str, ...] = ("none", "shadow", "stubble", "moustache", "goatee", "
 
 # Skin from the lightest to the darkest, sRGB 0..1: the middle of a cheek in even light.
 _TONES = np.array([
-    (246, 216, 200), (239, 203, 182), (230, 188, 160), (220, 172, 140), (204, 152, 116), (184, 132, 97),
+    (240, 206, 188), (234, 195, 172), (227, 183, 154), (220, 172, 140), (204, 152, 116), (184, 132, 97),
     (160, 108, 76), (130, 84, 58), (100, 64, 46), (76, 49, 38), (56, 38, 32),
 ]) / 255.0  # fmt: skip
 _HAIR = {
@@ -208,7 +208,7 @@ def draw_look(rng: Rng) -> Look:
         iris_inner=np.clip(iris * rng.uniform(0.6, 1.5) * [1.15, 0.95, 0.7], 0.02, 0.9).astype(np.float32),
         iris_size=float(rng.uniform(0.94, 1.04)),
         pupil=float(rng.uniform(0.28, 0.5)),
-        white=np.array([0.9, 0.87, 0.85], np.float32) * float(rng.uniform(0.84, 1.0)),
+        white=np.array([0.88, 0.85, 0.83], np.float32) * float(rng.uniform(0.8, 0.97) - 0.08 * tone),
         tooth=np.array([0.93, 0.9, 0.83], np.float32) ** float(rng.uniform(0.8, 2.2)),
         glasses=_glasses(rng) if rng.random() < 0.2 else None,
         seed=int(rng.integers(2**31)),

@@ -154,7 +154,7 @@ class PersonRenderer:
         paint[:, 1] = self.occlusion
         paint[:count, 0] = mask
         paint[:count, 2] = model.basis.lower[:count] > 0.5
-        cover = {"bald": 0.16 * look.male, "buzz": 0.72}.get(look.hair, 0.97)
+        cover = {"bald": 0.1 * look.male, "buzz": 0.72}.get(look.hair, 0.97)
         paint[:count, 3] = cover
         mouth = model.basis.parts("socket", "teeth_lower")
         z = model.basis.mean[mouth, 2]
@@ -228,7 +228,7 @@ class PersonRenderer:
             "collar_kind": float(clothes.kind), "collar_depth": clothes.depth,
         })  # fmt: skip
         dark = _linear(look.hair_colour)
-        g.set({"scalp_colour": 0.55 * dark + 0.05 * _linear(look.skin), "gloss": look.gloss,
+        g.set({"scalp_colour": 0.36 * dark + 0.025 * _linear(look.skin), "gloss": look.gloss,
                "relief": 1.0, "deep": 1.0 - 0.35 * look.tone}, ("skin",))  # fmt: skip
         g.set({"cloth_a": _linear(clothes.a), "cloth_b": _linear(clothes.b), "cloth_c": _linear(clothes.c),
                "pattern": float(clothes.pattern), "pattern_scale": clothes.scale, "folds": clothes.folds,
@@ -379,7 +379,7 @@ class PersonRenderer:
                 u = np.linspace(0, 1, _LASH)[:, None]
                 size = (0.42 if k == 0 else 0.16) * look.lashes * (0.35 + 1.25 * u - 0.55 * u**2)
                 lean = np.array([0.25 * (1 if eye == 0 else -1), 0.0, 0.0]) * (u - 0.3)
-                curl = np.array([0.0, 0.75 if k == 0 else -0.5, 0.0])
+                curl = np.array([0.0, 0.4 if k == 0 else -0.4, 0.0])
                 fine = fine + 0.05 * out
                 rowset = [fine, fine + size * (0.8 * out + 0.35 * curl + lean), fine + size * (1.15 * out + 1.1 * curl + 1.6 * lean)]
                 strips.append(np.stack(rowset))

@@ -63,7 +63,8 @@ class Scene:
 
 def _warm(rng: Rng, spread: float) -> Float:
     t = float(rng.normal(0.0, spread))
-    return np.array([1.0 + 0.35 * t, 1.0, 1.0 - 0.4 * t], np.float32)
+    t = float(np.clip(t, -0.6, 0.6))
+    return np.array([1.0 + 0.4 * t, 1.0 + 0.05 * t, 1.0 - 0.4 * t], np.float32)
 
 
 def _direction(azimuth: float, height: float) -> Float:
@@ -87,26 +88,28 @@ def draw_light(rng: Rng, tone: float) -> Light:
     height = float(np.clip(rng.normal(0.6, 0.3), -0.15, 1.25))
     hard = float(rng.beta(1.3, 1.6))
     key = _direction(np.clip(azimuth, -1.75, 1.75), height)
-    key_strength = 0.35 + 1.25 * hard
-    warm, cool = _warm(rng, 0.3), _warm(rng, 0.3)
+    key_strength = 0.5 + 1.7 * hard
+    warm, cool = _warm(rng, 0.2), _warm(rng, 0.25)
     if rng.random() < 0.08:
         cool = 1.6 * hsv(float(rng.random()), float(rng.uniform(0.4, 0.8)), 1.0)
     if rng.random() < 0.05:
         warm = 1.3 * hsv(float(rng.random()), float(rng.uniform(0.2, 0.6)), 1.0)
-    fill = 1.5 * (1.15 - 0.75 * hard)
+    fill = 1.5 * (1.1 - 0.8 * hard)
+    # Few of many sources matter in one place: squares make most of them weak.
+    gain = fill * (0.08 + 1.5 * rng.random(5) ** 2)
     lobes = [
-        (_direction(float(rng.uniform(-0.6, 0.6)), 1.2), 0.75 * fill * cool * float(rng.uniform(0.5, 1.2))),
-        (_direction(-np.sign(azimuth) * 1.0, 0.15), 0.65 * fill * cool * float(rng.uniform(0.4, 1.2))),
-        (_direction(0.0, 0.1), 0.85 * fill * warm * float(rng.uniform(0.5, 1.2))),
-        (_direction(azimuth, 0.3), 0.7 * fill * warm * float(rng.uniform(0.3, 1.2))),
-        (_direction(0.0, -1.2), 0.22 * fill * _warm(rng, 0.4) * float(rng.uniform(0.3, 1.5))),
+        (_direction(float(rng.uniform(-0.6, 0.6)), 1.2), 0.8 * gain[0] * cool),
+        (_direction(-np.sign(azimuth) * 1.2, 0.15), 0.55 * gain[1] * cool),
+        (_direction(0.0, 0.1), 0.7 * gain[2] * warm),
+        (_direction(azimuth, 0.4), 0.8 * gain[3] * warm),
+        (_direction(0.0, -1.2), 0.2 * gain[4] * _warm(rng, 0.3)),
     ]
     rims = np.stack([_direction(s * float(rng.uniform(1.9, 2.6)), float(rng.uniform(0.0, 0.7))) for s in (1.0, -1.0)])
     strength = rng.uniform(0, 1.4, 2) * (rng.random(2) < 0.45)
     colours = np.stack([s * (_warm(rng, 0.5) if rng.random() < 0.8 else hsv(float(rng.random()), 0.6, 1.2)) for s in strength])
     harmonics = _harmonics(lobes)
     front = (harmonics[0] + 0.7 * harmonics[2] + 0.25 * harmonics[1]).mean() + key_strength * max(float(key[2]), 0.15) * 0.75
-    exposure = float((0.85 + 0.45 * tone) / front * np.exp(rng.normal(0.0, 0.17)))
+    exposure = float((0.80 + 0.85 * tone) / max(front, 0.15) * np.exp(rng.normal(0.0, 0.13)))
     return Light(key, (key_strength * warm).astype(np.float32), rims.astype(np.float32), colours.astype(np.float32), harmonics, float(rng.uniform(0.003, 0.02)), exposure)
 
 
@@ -190,7 +193,7 @@ def draw_scene(rng: Rng, look: Look, size: int) -> Scene:
         blur=float(max(0.0, rng.normal(0.1, 0.35))) * size / 256,
         noise=float(abs(rng.normal(0.0, 2.2))),
         quality=int(rng.integers(45, 97)),
-        warmth=np.exp(rng.normal(0.0, 0.035, 3)).astype(np.float32),
+        warmth=np.exp(rng.normal(0.0, 0.025, 3)).astype(np.float32),
         contrast=float(rng.normal(1.02, 0.08)),
         saturation=float(rng.normal(1.0, 0.12)),
         shrink=1.0 if rng.random() < 0.8 else float(rng.uniform(0.55, 0.95)),

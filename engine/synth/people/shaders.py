@@ -123,7 +123,7 @@ void main() {
     float wet = bump.b * gloss;
     vec3 h = normalize(key_dir + v);
     float nh = max(dot(n, h), 0.0), fr = 0.03 + 0.6 * pow5(1.0 - max(dot(v, h), 0.0)), n8 = pow8(nh);
-    spec += key_col * open * max(dot(n, key_dir), 0.0) * fr * (0.9 * n8 + 2.6 * n8 * pow4(n8)) * wet;
+    spec += key_col * open * max(dot(n, key_dir), 0.0) * fr * (1.3 * n8 + 4.2 * n8 * pow4(n8)) * wet;
     for (int k = 0; k < 2; k++) {
         float d = max((dot(n, rim_dir[k]) + 0.1) / 1.1, 0.0) * smoothstep(-0.2, 0.3, dot(s, rim_dir[k]));
         light += rim_col[k] * d * ao;
@@ -241,10 +241,10 @@ void main() {
     float veins = smoothstep(0.62, 0.5, abs(noise(vec2(a * 9.0 + seed, r * 2.0)) - 0.5) * 8.0 + 0.3) * red;
     ball = mix(ball, ball * vec3(1.0, 0.72, 0.7), veins * vein);
     vec3 albedo = mix(ball, iris, in_iris);
-    float ao = paint.x;  // shadow of the upper lid
+    float ao = paint.x * (1.0 - 0.3 * smoothstep(1.3, 2.3, r));  // shadow of the lids
     float open = mix(lit(0.012), 1.0, 0.25);
     vec3 n = mix(d, normalize(mix(d, axis, 0.5)), in_iris);
-    vec3 light = ambient(n) * ao * ao * 0.85 + key_col * clamp((dot(n, key_dir) + 0.25) / 1.25, 0.0, 1.0) * open * ao * 0.85;
+    vec3 light = ambient(n) * ao * ao * 0.72 + key_col * clamp((dot(n, key_dir) + 0.2) / 1.2, 0.0, 1.0) * open * ao * 0.72;
     vec3 cornea = normalize(at - (eye_at[k] + axis * 0.5 * eye_radius));
     vec3 shine_n = normalize(mix(d, cornea, 1.0 - smoothstep(0.9, 1.3, r)));
     vec3 h = normalize(key_dir + v);
@@ -314,7 +314,7 @@ void main() {
 LASH = """
 uniform vec3 lash_colour;
 void main() {
-    float a = fract(uv.x * 26.0 + 0.3 * uv.y), w = mix(0.62, 0.2, uv.y);
+    float a = fract(uv.x * 26.0 + 0.3 * uv.y), w = mix(0.9, 0.35, uv.y);
     if (uv.y > 0.16 && abs(a - 0.5) > 0.5 * w) discard;
     if (uv.y > paint.x) discard;
     done(lash_colour * (ambient(normalize(normal)) + 0.3 * key_col), 1.0);
@@ -341,10 +341,10 @@ void main() {
     if (dot(n, v) < 0.0) n = -n;
     vec3 h = normalize(key_dir + v);
     vec3 r = reflect(-v, n);
-    float f = 0.04 + 0.5 * pow(1.0 - max(dot(n, v), 0.0), 4.0);
+    float f = 0.04 + 0.4 * pow4(1.0 - max(dot(n, v), 0.0));
     float streak = smoothstep(0.55, 0.75, noise(vec2(rest.x * 0.5 + rest.y * 0.35 + shine * 7.0, 0.3)));
-    vec3 c = ambient(r) * f * (0.4 + shine * streak) * 2.0 + key_col * 1.5 * smoothstep(0.97, 0.995, dot(n, h));
-    float a = clamp(tint.a + f * 0.5 + dot(c, vec3(0.25)), 0.0, 0.96);
+    vec3 c = ambient(r) * f * (0.3 + 0.9 * shine * streak) + key_col * 0.5 * (0.2 + shine) * smoothstep(0.985, 0.997, dot(n, h));
+    float a = clamp(tint.a + f * 0.3 + dot(c, vec3(0.2)), 0.0, 0.9);
     out_colour = vec4(film(tint.rgb * tint.a * (0.4 * ambient(n)) + c) , a);
 }
 """

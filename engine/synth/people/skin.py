@@ -187,7 +187,7 @@ def _brow_hairs(rng: Rng, look: Look) -> Float:
         high, low = top[k] + f * (top[k + 1] - top[k]), bottom[k] + f * (bottom[k + 1] - bottom[k])
         wide = look.brow_thick * np.interp(u, [0, 0.12, 0.6, 1], [0.55, 0.85, 0.75, 0.25])
         v = 0.5 + (rng.random(count) - 0.5) * wide
-        root = low + (high - low) * v[:, None] + [0.0, -1.0 - arch * np.sin(np.pi * u).mean()]
+        root = low + (high - low) * v[:, None] + [0.0, 2.2 - arch * np.sin(np.pi * u).mean()]
         out = -1.0 if side == 0 else 1.0
         lean = np.interp(u, [0, 0.25, 0.6, 1], [1.35, 0.75, 0.25, -0.25]) + 0.5 * (0.5 - v) + rng.normal(0, 0.15, count)
         length = rng.uniform(5.0, 9.0, count) * np.interp(u, [0, 0.2, 1], [0.75, 1.1, 0.85])
@@ -212,7 +212,7 @@ def _stubble(rng: Rng, look: Look) -> Float:
     if look.beard == "moustache":
         whole = np.maximum(whole, r.moustache * 0.9)
     grain = 0.55 + 0.3 * rng.standard_normal((CHART, CHART)).astype(np.float32)
-    grain = cv2.GaussianBlur(grain, (0, 0), 0.6) + 0.22 * _clouds(rng, 8)
+    grain = cv2.GaussianBlur(grain, (0, 0), 0.6) + 0.06 * _clouds(rng, 12)
     return np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95).astype(np.float32)
 
 

@@ -65,6 +65,8 @@ def draw_clothes(rng: Rng, male: float) -> Clothes:
         collar = "roll"
     if kind == 3:
         collar = "none"
+    if collar == "shirt" and not suit:
+        kind = 1
     pattern = 0 if suit else int(rng.choice([0, 1, 2, 3, 4], p=[0.6, 0.12, 0.1, 0.08, 0.1]))
     a, b = _cloth_colour(rng), _cloth_colour(rng)
     if suit:
@@ -72,7 +74,7 @@ def draw_clothes(rng: Rng, male: float) -> Clothes:
         b = hsv(float(rng.uniform(0.5, 0.7)), float(rng.uniform(0, 0.2)), float(rng.uniform(0.75, 0.95)))
     c = b if suit and front == 1 else _cloth_colour(rng)
     return Clothes(
-        kind, float(rng.uniform(0.5, 5.0) if kind == 1 else rng.uniform(0, 3.0)), a, b, c, pattern,
+        kind, float(rng.uniform(0.3, 4.0) if kind == 1 else rng.uniform(0, 3.0)), a, b, c, pattern,
         float(rng.uniform(0.7, 2.2)), float(rng.uniform(0, 30)), float(rng.uniform(0.0, 0.12)), front, collar,
         float(rng.uniform(0.9, 1.02) if male < 0.5 else rng.uniform(1.0, 1.16)),
     )  # fmt: skip
@@ -143,7 +145,7 @@ def _ring(heights: tuple[float, ...], radii: tuple[float, ...], gap: float, tilt
     return _sheet(np.array(rows, np.float32), closed=False)
 
 
-def _collar(kind: str, head: Float) -> list[tuple[Float, Int]]:
+def _collar(kind: str, head: Float, gap: float) -> list[tuple[Float, Int]]:
     neck = head[head_model().basis.part("neck")]
     near = np.abs(neck[:, 1] + 9.5) < 1.5
     r = float(np.quantile(np.hypot(neck[near, 0], neck[near, 2] + 1.3), 0.9)) + 0.35 if near.any() else 6.6
@@ -152,16 +154,17 @@ def _collar(kind: str, head: Float) -> list[tuple[Float, Int]]:
     if kind == "hood":
         return [_ring((-12.8, -11.2, -9.9, -9.4, -9.9, -11.2, -12.8), (r + 0.8, r + 0.5, r + 0.9, r + 1.9, r + 3.0, r + 3.5, r + 3.4), 0.12, 3.6)]
     if kind == "shirt":
-        stand = _ring((-11.6, -9.6, -7.9), (r + 0.9, r + 0.3, r + 0.25), 0.2, 3.6)
-        angle = np.linspace(0.16, 2 * np.pi - 0.16, 64)
-        drop = 3.6 * (0.5 + 0.5 * np.cos(angle))
-        point = np.exp(-((np.minimum(angle, 2 * np.pi - angle) - 0.34) / 0.3) ** 2)
-        rows = []
-        for share in (0.0, 0.15, 0.5, 1.0):
-            radius = r + 0.3 + 0.55 * np.sqrt(share) + share * (0.7 + 0.9 * point)
-            height = -7.85 - drop - share * (2.6 + 2.4 * point) + 0.25 * (share == 0.15)
-            rows.append(np.stack([radius * 1.02 * np.sin(angle) + 0.9 * share * point * np.sign(np.sin(angle)), height, radius * np.cos(angle) * 0.92 - 1.3], 1))
-        return [stand, _sheet(np.array(rows, np.float32), closed=False)]
+        angle = np.linspace(gap, 2 * np.pi - gap, 64)
+        drop = 4.2 * (0.5 + 0.5 * np.cos(angle))
+        point = np.exp(-((np.minimum(angle, 2 * np.pi - angle) - 0.38) / 0.28) ** 2)
+        stand, fold = [], []
+        for height, radius in ((-12.2, 0.9), (-9.4, 0.3), (-7.7, 0.15)):
+            stand.append(np.stack([(r + radius) * 1.02 * np.sin(angle), height - drop, (r + radius) * np.cos(angle) * 0.92 - 1.3], 1))
+        for share in (0.0, 0.12, 0.5, 1.0):
+            radius = r + 0.2 + 0.5 * np.sqrt(share) + share * (0.55 + 0.75 * point)
+            height = -7.65 - drop - share * (2.2 + 2.6 * point) + 0.2 * (share == 0.12)
+            fold.append(np.stack([radius * 1.02 * np.sin(angle) + 1.1 * share * point * np.sign(np.sin(angle)), height, radius * np.cos(angle) * 0.92 - 1.3], 1))
+        return [_sheet(np.array(rows, np.float32), closed=False) for rows in (stand, fold)]
     return []
 
 
@@ -172,7 +175,7 @@ def clothes_mesh(clothes: Clothes, head: Float) -> Mesh:
     paint = [np.stack([np.zeros(len(points)), ao, np.zeros(len(points)), np.ones(len(points))], 1)]
     all_points, all_triangles, normal = [points], [triangles], [normals_of(points, triangles)]
     count = len(points)
-    for band, faces in _collar(clothes.collar, head):
+    for band, faces in _collar(clothes.collar, head, 0.0 if clothes.front else 0.1):
         n = len(band)
         paint.append(np.stack([np.ones(n), np.full(n, 0.85), np.full(n, float(clothes.front > 0)), np.ones(n)], 1))
         all_points.append(band)
