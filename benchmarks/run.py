@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-only", action="store_true", help="no server and no browser")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the report (default: out)")
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.relative_to(ROOT)}")
+    parser.add_argument("--stages", action="store_true", help="time every stage instead of the latency")
     stages.add_arguments(parser)
     return parser
 
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 0 when something was measured: a budget, the engine alone, or the stages."""
     args = _parser().parse_args(argv)
     if args.stages:
-        return stages.main(args)
+        return stages.run(args)
     if args.quick:
         args.seconds = 12.0
     try:

@@ -1,6 +1,7 @@
 """What a frame costs in every stage: animators, encoders and samplers, by runtime and batch.
 
     python benchmarks/run.py --stages [--batches 1 4] [--frames 100] [--only mesh ppg ...] [--save]
+    python -m benchmarks.stages ...       # the same without the packages of the latency benchmark
 
 A stage is stepped as in a stream, one frame of 40 ms per row at a time, on one torch thread; animators draw
 a lively motion at 512 x 512 to I420. ``ms`` is the time of a frame of one row, wall clock (``cpu``: the
@@ -37,7 +38,7 @@ from engine.runtime import available_backends
 from engine.stage import Animator, Stage
 from engine.types import CONTROLS, AudioChunk, Cond, FeatureChunk, MotionChunk, PixelFormat
 
-__all__ = ["RESULTS", "Timing", "main", "measure", "table", "time_stage"]
+__all__ = ["RESULTS", "Timing", "add_arguments", "main", "measure", "run", "table", "time_stage"]
 
 RESULTS = Path(__file__).resolve().parent / "results" / "stages.jsonl"
 AS_BUILT = "built-in"
@@ -249,14 +250,13 @@ def record(rows: Sequence[Timing]) -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that ``benchmarks/run.py --stages`` adds."""
-    parser.add_argument("--stages", action="store_true", help="time every stage instead of the latency")
+    """The options that ``benchmarks/run.py`` takes with ``--stages``."""
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], metavar="B", help="with --stages")
     parser.add_argument("--frames", type=int, default=100, help="with --stages: frames timed per row")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="with --stages: these stages")
 
 
-def main(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """``args`` of :func:`add_arguments` and ``save``; 1 where nothing could be timed."""
     torch.set_num_threads(1)
     for name, missing in available_backends().items():
@@ -274,3 +274,17 @@ def main(args: argparse.Namespace) -> int:
             file.write(line + "\n")
     print(line)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.name}")
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

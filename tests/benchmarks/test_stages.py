@@ -66,5 +66,5 @@ def test_the_command_ends_in_one_json_line(capsys: pytest.CaptureFixture[str]) -
     said = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert said["benchmark"] == "stages"
     assert [(row["name"], row["batch"]) for row in said["rows"]] == [("mel", 1)]
-    assert run.main(["--stages", "--only", "nobody"]) == 1
+    assert stages.main(["--only", "nobody"]) == 1
     assert "no stage named nobody" in capsys.readouterr().err
