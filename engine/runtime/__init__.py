@@ -6,16 +6,19 @@
 """
 
 from engine.runtime.base import Precision, Runner
+from engine.runtime.batching import BatchRunner, power_sizes
 from engine.runtime.doorway import BACKENDS, available_backends, compile
 from engine.runtime.quantise import QuantisedNetwork, load, quantise
 
 __all__ = [
     "BACKENDS",
+    "BatchRunner",
     "Precision",
     "QuantisedNetwork",
     "Runner",
     "available_backends",
     "compile",
     "load",
+    "power_sizes",
     "quantise",
 ]

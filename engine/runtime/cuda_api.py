@@ -165,13 +165,13 @@ class CudaBindings:
         self._call("cudaMemcpyAsync", target.data_ptr(), source.data_ptr(), size, kind, stream)
 
     def run(self, work: Callable[[], None], stream: int) -> None:
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=self._device)):
+        with torch.cuda.stream(self._torch_stream(stream)):
             work()
 
     def capture(self, work: Callable[[], None], stream: int) -> Capture:
         graph = torch.cuda.CUDAGraph(keep_graph=True)
-        external = torch.cuda.ExternalStream(stream, device=self._device)
-        with _capturing, torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"):
+        ours = self._torch_stream(stream)
+        with _capturing, torch.cuda.graph(graph, stream=ours, capture_error_mode="thread_local"):
             work()
         return Capture(int(graph.raw_cuda_graph()), graph)
 
@@ -195,6 +195,10 @@ class CudaBindings:
             self._rt.cudaEventDestroy(event)
         for stream in streams:
             self._rt.cudaStreamDestroy(stream)
+
+    def _torch_stream(self, stream: int) -> torch.cuda.Stream:
+        wrap: Callable[..., torch.cuda.Stream] = torch.cuda.ExternalStream
+        return wrap(stream, device=self._device)
 
     def _call(self, name: str, *arguments: Any) -> tuple[Any, ...]:
         result, *values = getattr(self._rt, name)(*arguments)
