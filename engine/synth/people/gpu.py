@@ -95,7 +95,7 @@ class Targets:
         self.all = context.framebuffer([self.colour, self.truth], self.depth)
         self.only_colour = context.framebuffer([self.colour], self.depth)
         self.depths = context.framebuffer([], self.depth)
-        self.shade = context.depth_texture((384, 384))
+        self.shade = context.depth_texture((288, 288))
         self.shade.compare_func = "<="
         self.shadow = context.framebuffer(depth_attachment=self.shade)
 

@@ -76,18 +76,18 @@ class Style:
 
 
 _STYLES: dict[str, Style] = {
-    "buzz": Style(500, (0.5, 0.9), 0.25, "forward", 0.8, 0.0, messy=0.4, steps=2),
-    "short": Style(750, (2.2, 4.5), 0.9, "forward", 0.8, 0.15, messy=0.3, steps=5, sides=0.45),
-    "side_part": Style(800, (5.5, 8.5), 1.2, "side", 0.9, 0.25, messy=0.12, part=2.6, steps=8, sides=0.4),
-    "swept_back": Style(800, (6.0, 9.5), 1.5, "back", 0.9, 0.15, messy=0.12, steps=8, sides=0.45),
-    "messy": Style(850, (4.0, 7.0), 1.6, "forward", 0.75, 0.2, curl=0.25, messy=0.55, steps=7, sides=0.55),
-    "fringe": Style(800, (6.0, 8.5), 0.9, "forward", 0.9, 0.5, messy=0.15, fringe=1.0, steps=9, sides=0.8),
+    "buzz": Style(1200, (0.4, 0.8), 0.2, "forward", 0.4, 0.0, messy=0.4, steps=2),
+    "short": Style(1500, (2.2, 4.5), 0.9, "forward", 0.5, 0.15, messy=0.28, steps=4, sides=0.45),
+    "side_part": Style(1000, (5.5, 8.5), 1.2, "side", 0.7, 0.25, messy=0.12, part=2.6, steps=8, sides=0.4),
+    "swept_back": Style(1000, (6.0, 9.5), 1.5, "back", 0.7, 0.15, messy=0.12, steps=8, sides=0.45),
+    "messy": Style(1400, (4.0, 7.0), 1.5, "forward", 0.5, 0.2, curl=0.3, turns=1.0, messy=0.45, steps=6, sides=0.55),
+    "fringe": Style(1000, (6.0, 8.5), 0.9, "forward", 0.7, 0.5, messy=0.15, fringe=1.0, steps=9, sides=0.8),
     "bob": Style(850, (14.0, 17.0), 0.9, "part", 1.3, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
-    "long": Style(950, (24.0, 34.0), 0.7, "part", 1.4, 0.8, messy=0.08, steps=16),
-    "long_side": Style(950, (22.0, 32.0), 0.9, "part", 1.4, 0.8, messy=0.1, part=2.8, steps=16),
-    "wavy": Style(950, (20.0, 30.0), 1.3, "part", 1.0, 0.75, curl=0.75, turns=3.2, messy=0.15, part=1.5, steps=22),
-    "curly": Style(1300, (6.0, 11.0), 1.6, "out", 0.55, 0.5, curl=0.9, turns=2.6, messy=0.35, steps=16),
-    "afro": Style(1900, (3.0, 6.0), 3.2, "out", 0.5, 0.02, curl=0.8, turns=2.0, messy=0.6, steps=8),
+    "long": Style(750, (24.0, 34.0), 0.7, "part", 1.6, 0.8, messy=0.08, steps=12),
+    "long_side": Style(750, (22.0, 32.0), 0.9, "part", 1.6, 0.8, messy=0.1, part=2.8, steps=12),
+    "wavy": Style(800, (20.0, 30.0), 1.3, "part", 1.2, 0.75, curl=0.75, turns=2.8, messy=0.15, part=1.5, steps=18),
+    "curly": Style(1100, (6.0, 11.0), 1.6, "out", 0.6, 0.5, curl=0.9, turns=2.2, messy=0.35, steps=13),
+    "afro": Style(1600, (3.0, 6.0), 3.2, "out", 0.55, 0.02, curl=0.8, turns=2.0, messy=0.6, steps=8),
     "bun": Style(750, (11.0, 15.0), 0.45, "tie", 1.0, 0.0, messy=0.06, steps=11, tail="bun"),
     "ponytail": Style(750, (12.0, 15.0), 0.5, "tie", 1.0, 0.0, messy=0.07, steps=11, tail="pony"),
 }  # fmt: skip
@@ -409,7 +409,7 @@ def grow_beard(look: Look, head: Float, normals: Float) -> Cards | None:
     front = (middle[:, 2] > 9.0) | (np.abs(middle[:, 0]) > 2.8) | (middle[:, 1] < -5.0)
     area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
     density = area * np.clip(zone[at[:, 1], at[:, 0]] - 0.12, 0, 1) * front
-    count = {"moustache": 170, "goatee": 320, "short": 700, "full": 800}[look.beard]
+    count = {"moustache": 420, "goatee": 700, "short": 1700, "full": 1700}[look.beard]
     chosen, w = _sample(rng, density.astype(np.float32), t, count)
     root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
     normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
@@ -417,17 +417,17 @@ def grow_beard(look: Look, head: Float, normals: Float) -> Cards | None:
     longest = {"moustache": 1.3, "goatee": 1.9, "short": 1.2, "full": 3.6}[look.beard] * look.beard_length
     chain = _beard_chains(root, normal, place, longest, rng)
     ao = np.broadcast_to(np.linspace(0.6, 1.0, chain.shape[1], dtype=np.float32), chain.shape[:2])
-    cards = _cards(chain, rng.uniform(0.35, 0.6, count), rng, ao, chosen[:, 0].astype(np.int32), None, False)
+    cards = _cards(chain, rng.uniform(0.14, 0.3, count), rng, ao, chosen[:, 0].astype(np.int32), None, False)
     roots = model.weight[cards.root]
     return replace(cards, weight=roots.astype(np.float32))
 
 
 def _beard_chains(root: Float, normal: Float, place: Float, longest: float, rng: Rng) -> Float:
-    steps, n = 4, len(root)
+    steps, n = 3, len(root)
     upper = (place[:, 1] > -3.1) & (np.abs(place[:, 0]) < 3.2)
     down = np.stack([0.2 * np.sign(place[:, 0]), -np.ones(n), 0.15 * np.ones(n)], 1)
     across = np.stack([np.clip(place[:, 0], -1, 1) * 1.1, -0.75 * np.ones(n), 0.1 * np.ones(n)], 1)
-    way = _unit((np.where(upper[:, None], across, down) + rng.normal(0, 0.22, (n, 3))).astype(np.float32))
+    way = _unit((np.where(upper[:, None], across, down) + rng.normal(0, 0.3, (n, 3))).astype(np.float32))
     way = _unit(way - 0.8 * (way * normal).sum(1, keepdims=True) * normal)
     chin = np.clip((-place[:, 1] - 3.0) / 4.0, 0.35, 1.0)
     length = longest * np.where(upper, 0.45, chin) * rng.uniform(0.6, 1.1, n)

@@ -102,6 +102,7 @@ class PersonRenderer:
         self.model = head_model()
         ctx = self.gpu.context
         ctx.enable(self.gpu.moderngl.DEPTH_TEST)
+        ctx.front_face = "cw"  # the projection turns the picture over
         self.card = self.gpu.texture(card_texture(), repeat=True)
         occlusion = _occlusion(self.gpu, self.model)
         for _ in range(2):
@@ -118,6 +119,7 @@ class PersonRenderer:
              "in_code": self.model.code},
             groups,
         )  # fmt: skip
+        self.open, self.always_open = True, False
         self._meshes: dict[str, GpuMesh] = {}
         self._textures: list[Any] = []
 
@@ -210,8 +212,10 @@ class PersonRenderer:
         """Skin triangles, less what lies well under the clothes."""
         p = self.model.basis.mean
         front = np.clip((p[:, 2] + 3.0) / 6.0, 0.0, 1.0)
-        depth = {0: 14.6 + 0.35 * clothes.depth, 1: 15.5 + clothes.depth, 2: 11.0, 3: 19.0 + 0.5 * clothes.depth}
-        line = 11.8 + front * (depth[clothes.kind] - 11.8)
+        depth = {0: 15.0 + 0.35 * clothes.depth, 1: 15.5 + clothes.depth, 2: 11.0, 3: 19.0 + 0.5 * clothes.depth}
+        line = 11.4 + front * (depth[clothes.kind] - 11.4)
+        if clothes.kind < 2:
+            line = np.where(np.abs(p[:, 0]) > 8.0, np.minimum(line, 13.0), line)
         low = -p[:, 1] + 0.22 * np.maximum(np.hypot(p[:, 0], 0.9 * (p[:, 2] + 1.0)) - 7.5, 0.0) > line
         kept: NDArray[np.int32] = self.model.skin[~low[self.model.skin].all(1)]
         return kept
@@ -228,7 +232,7 @@ class PersonRenderer:
             "collar_kind": float(clothes.kind), "collar_depth": clothes.depth,
         })  # fmt: skip
         dark = _linear(look.hair_colour)
-        g.set({"scalp_colour": 0.36 * dark + 0.025 * _linear(look.skin), "gloss": look.gloss,
+        g.set({"scalp_colour": 0.36 * dark + 0.025 * _linear(look.skin), "gloss": look.gloss * (1.0 + 0.6 * look.tone),
                "relief": 1.0, "deep": 1.0 - 0.35 * look.tone}, ("skin",))  # fmt: skip
         g.set({"cloth_a": _linear(clothes.a), "cloth_b": _linear(clothes.b), "cloth_c": _linear(clothes.c),
                "pattern": float(clothes.pattern), "pattern_scale": clothes.scale, "folds": clothes.folds,
@@ -297,6 +301,7 @@ class PersonRenderer:
         centres = self.figure.centres @ pose.head[:3, :3].T + pose.head[:3, 3]
         self.gpu.set({"eye_at": centres, "eye_axis": axes}, ("eye",))
         upper, lower = model.basis.at_landmarks(posed.vertices)[INNER_LIPS]
+        self.open = bool((upper - lower)[:, 1].max() > 0.04) or self.always_open
         self.gpu.set({"gape": float(np.clip((upper - lower)[:, 1].max() / 2.2, 0.0, 1.0))}, ("mouth",))
         if self.figure.beard is not None:
             b = self.figure.beard
@@ -310,8 +315,11 @@ class PersonRenderer:
         g.targets.shadow.use()
         g.targets.shadow.clear(depth=1.0)
         g.set({"proj": sun, "cut": 0.55}, ("shadow", "solid"))
+        g.context.enable(g.moderngl.CULL_FACE)
+        g.context.front_face = "ccw"
         self.head.draw("solid", "skin")
-        self._meshes["clothes"].draw("solid", "all")
+        g.context.front_face = "cw"
+        g.context.disable(g.moderngl.CULL_FACE)
         if "frame" in self._meshes:
             self._meshes["frame"].draw("solid", "all")
         for name in ("hair", "beard"):
@@ -342,8 +350,11 @@ class PersonRenderer:
         g.targets.depths.use()
         for name in ("shadow", "solid", "cloth_cut"):
             g.set({"proj": self.proj, "cut": _HAIR_CUT}, (name,))
+        g.context.enable(g.moderngl.CULL_FACE)
         for group in ("skin", "eyes", "mouth"):
-            self.head.draw("solid", group)
+            if group != "mouth" or self.open:
+                self.head.draw("solid", group)
+        g.context.disable(g.moderngl.CULL_FACE)
         self._meshes["clothes"].draw("cloth_cut", "all")
         if "frame" in self._meshes:
             self._meshes["frame"].draw("solid", "all")
@@ -354,9 +365,12 @@ class PersonRenderer:
 
     def _draw_materials(self) -> None:
         g = self.gpu
+        g.context.enable(g.moderngl.CULL_FACE)
         self.head.draw("skin", "skin")
         self.head.draw("eye", "eyes")
-        self.head.draw("mouth", "mouth")
+        if self.open:
+            self.head.draw("mouth", "mouth")
+        g.context.disable(g.moderngl.CULL_FACE)
         self._meshes["clothes"].draw("cloth", "all")
         if "frame" in self._meshes:
             self._meshes["frame"].draw("glasses", "all")

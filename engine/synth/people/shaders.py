@@ -100,7 +100,8 @@ uniform vec3 scalp_colour;
 uniform float gloss, relief, deep;
 void main() {
     vec4 painted = texture(skin_map, uv);
-    vec3 albedo = painted.rgb * painted.rgb * (0.82 + 0.18 * painted.rgb);  // about the power 2.2
+    vec3 albedo = painted.rgb * painted.rgb * (0.82 + 0.18 * painted.rgb)  // about the power 2.2
+        * vec3(1.0, 0.93, 0.88);
     float hairs = painted.a;
     vec4 bump = texture(relief_map, uv);
     float scalp = smoothstep(0.25, 0.75, paint.x + 0.55 * (noise(rest.xy * 6.0 + rest.z * 5.0) - 0.5));
@@ -232,7 +233,7 @@ void main() {
     float in_iris = 1.0 - smoothstep(0.93, 1.05, r);
     float streak = noise(vec2(a * 14.0 + seed, r * 2.2)) * 0.6 + noise(vec2(a * 34.0, r * 3.0 + seed)) * 0.4;
     vec3 iris = mix(iris_a, iris_b, smoothstep(0.35, 0.75, r * 0.6 + streak * 0.5 - 0.1));
-    iris *= 0.55 + 0.9 * streak;
+    iris *= 0.42 + 0.75 * streak;
     iris *= 1.0 - 0.72 * smoothstep(0.72, 1.0, r);
     iris *= 1.0 + 0.9 * max(dot(normalize(side + 1e-5), -key_dir + axis * dot(key_dir, axis)), 0.0) * smoothstep(0.3, 0.8, r);
     iris *= smoothstep(pupil - 0.05, pupil + 0.06, r);

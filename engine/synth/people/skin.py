@@ -159,8 +159,8 @@ def regions() -> Regions:
 
 def _clouds(rng: Rng, cell: float) -> Float:
     n = max(4, int(CHART / cell))
-    small = rng.standard_normal((n, n)).astype(np.float32)
-    return cv2.resize(small, (CHART, CHART), interpolation=cv2.INTER_CUBIC)
+    small = rng.standard_normal((n, n), np.float32)
+    return cv2.resize(small, (CHART, CHART), interpolation=cv2.INTER_LINEAR if cell < 8 else cv2.INTER_CUBIC)
 
 
 def _spots(rng: Rng, count: int, size: tuple[float, float], within: Float) -> Float:
@@ -211,7 +211,7 @@ def _stubble(rng: Rng, look: Look) -> Float:
         whole = np.maximum(whole, r.goatee * 0.85)
     if look.beard == "moustache":
         whole = np.maximum(whole, r.moustache * 0.9)
-    grain = 0.55 + 0.3 * rng.standard_normal((CHART, CHART)).astype(np.float32)
+    grain = 0.55 + 0.3 * rng.standard_normal((CHART, CHART), np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 0.6) + 0.06 * _clouds(rng, 12)
     return np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95).astype(np.float32)
 
@@ -235,10 +235,11 @@ def _cover(colour: Float, mask: Float, over: Float) -> None:
 
 @lru_cache(maxsize=1)
 def _stack() -> Float:
-    """[R, CHART * CHART] the masks whose tints are one matrix product."""
+    """[CHART * CHART / 4, R] the masks, at half size, whose tints are one matrix product."""
     r = regions()
     masks = [r.cheeks, r.nose, r.sockets, r.under_eye, r.neck, r.beard, r.forehead, r.upper_lip, *r.lines]
-    return np.stack([m.ravel() for m in masks]).astype(np.float32)
+    half = [cv2.resize(m, (CHART // 2, CHART // 2), interpolation=cv2.INTER_AREA).ravel() for m in masks]
+    return np.ascontiguousarray(np.stack(half, 1), np.float32)
 
 
 def _region_tints(look: Look, rng: Rng) -> Float:
@@ -254,8 +255,8 @@ def _region_tints(look: Look, rng: Rng) -> Float:
         factors[0] = (1.0, 1 - 0.14 * red - 0.1 * look.makeup, 1 - 0.12 * red - 0.08 * look.makeup)
     lines = [np.array([0.86, 0.8, 0.78]) ** min(v, 1.0) for v in _line_strengths(look, rng)]
     logs = np.log(np.array([*factors, *lines], np.float32))
-    tints: Float = np.exp(_stack().T @ logs)
-    return tints.reshape(CHART, CHART, 3)
+    tints = np.exp(_stack() @ logs).reshape(CHART // 2, CHART // 2, 3)
+    return np.asarray(cv2.resize(tints, (CHART, CHART), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def paint_skin(look: Look) -> Bytes:
@@ -265,8 +266,9 @@ def paint_skin(look: Look) -> Bytes:
     mottle = 0.55 * _clouds(rng, 40) + 0.35 * _clouds(rng, 14) + 0.25 * _clouds(rng, 5)
     colour = _region_tints(look, np.random.default_rng([look.seed, 3]))
     colour *= look.skin
-    colour *= (1.0 + 0.018 * mottle)[..., None]
-    colour[..., 1:] *= (1.0 - 0.014 * light * _clouds(rng, 22))[..., None]
+    shade = 1.0 + 0.018 * mottle
+    thin = shade * (1.0 - 0.014 * light * _clouds(rng, 22))
+    colour *= cv2.merge([shade, thin, thin])
     _freckles(colour, look, rng)
     _lips(colour, look, rng)
     _makeup(colour, look)
@@ -275,8 +277,8 @@ def paint_skin(look: Look) -> Bytes:
     _cover(colour, 0.8 * stubble, np.clip(look.hair_colour * 0.8 + 0.1 * look.skin, 0.0, 0.5))
     cover = np.where(r.brow_zone > 0.1, brows, 0.5 * stubble)
     out = np.empty((CHART, CHART, 4), np.uint8)
-    out[..., :3] = np.clip(colour * 255 + 0.5, 0, 255)
-    out[..., 3] = cover * 255
+    out[..., :3] = cv2.convertScaleAbs(colour, alpha=255.0)
+    out[..., 3] = cv2.convertScaleAbs(cover, alpha=255.0)
     return out
 
 
@@ -299,11 +301,12 @@ def _lips(colour: Float, look: Look, rng: Rng) -> None:
     fair = 1.0 - look.tone
     natural = look.skin * np.array([0.87 - 0.02 * fair, 0.62 + 0.12 * look.tone, 0.64 + 0.12 * look.tone])
     natural = look.skin + (natural - look.skin) * look.lip_depth
-    lines = np.clip(1.0 + 0.05 * _clouds(rng, 3), 0.85, 1.12)[..., None]
+    lines = np.clip(1.0 + 0.05 * _clouds(rng, 3), 0.85, 1.12)
+    lines = cv2.merge([lines, lines, lines])
     edge = 0.5 * r.lips + 0.5 * r.lips_soft
-    _cover(colour, 0.9 * edge, (natural * lines).astype(np.float32))
+    _cover(colour, 0.9 * edge, natural.astype(np.float32) * lines)
     if look.makeup > 0.35:
-        _cover(colour, 0.85 * look.makeup * r.lips, (look.lipstick * lines).astype(np.float32))
+        _cover(colour, 0.85 * look.makeup * r.lips, look.lipstick * lines)
 
 
 def _makeup(colour: Float, look: Look) -> None:
@@ -328,10 +331,11 @@ def _line_strengths(look: Look, rng: Rng) -> list[float]:
 def paint_relief(look: Look) -> Bytes:
     """uint8 [CHART, CHART, 4]: slope along the columns and the rows, gloss, and 1 on lips, 1/2 on brows."""
     rng, r = np.random.default_rng([look.seed, 2]), regions()
-    pores = cv2.GaussianBlur(rng.standard_normal((CHART, CHART)).astype(np.float32), (0, 0), 0.8)
+    pores = cv2.GaussianBlur(rng.standard_normal((CHART, CHART), np.float32), (0, 0), 0.8)
     height = 0.35 * pores * (0.6 + 0.8 * look.age) + 0.1 * _clouds(rng, 6)
     for mask, strength in zip(r.lines, _line_strengths(look, np.random.default_rng([look.seed, 3])), strict=True):
-        height -= 2.6 * strength * mask
+        if strength > 0.02:
+            height -= np.float32(2.6 * strength) * mask
     creases = np.zeros((CHART, CHART), np.float32) + cv2.GaussianBlur(
         rng.standard_normal((1, CHART)).astype(np.float32), (0, 0), 0.9
     )
@@ -340,6 +344,6 @@ def paint_relief(look: Look) -> Bytes:
     across, down = cv2.Sobel(height, cv2.CV_32F, 1, 0), cv2.Sobel(height, cv2.CV_32F, 0, 1)
     gloss = 0.5 + 0.35 * r.nose + 0.15 * r.cheeks + 0.1 * _clouds(rng, 10) - 0.25 * r.sockets - 0.2 * r.beard * look.male
     gloss = gloss + r.lips * (0.25 + 0.5 * look.makeup) + 0.25 * (0.5 + 0.3 * pores)
-    region = np.where(r.lips > 0.5, 1.0, np.where(r.brow_zone > 0.15, 0.5, 0.0))
-    out = np.stack([0.5 + 0.06 * across, 0.5 - 0.06 * down, gloss * 0.75, region], 2)
-    return (np.clip(out, 0, 1) * 255 + 0.5).astype(np.uint8)
+    region = np.where(r.lips > 0.5, 1.0, np.where(r.brow_zone > 0.15, 0.5, 0.0)).astype(np.float32)
+    out = cv2.merge([0.5 + 0.06 * across, 0.5 - 0.06 * down, np.maximum(gloss, 0.0) * 0.75, region])
+    return np.asarray(cv2.convertScaleAbs(np.maximum(out, 0.0), alpha=255.0), np.uint8)
