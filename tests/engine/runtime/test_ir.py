@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.runtime import compile
-from engine.runtime.ir import convert, from_bytes, keep_warps_exact, network_hash, to_bytes
+from engine.runtime.ir import (
+    convert,
+    from_bytes,
+    import_openvino,
+    keep_warps_exact,
+    network_hash,
+    to_bytes,
+)
 from engine.runtime.openvino import OpenVINORunner, has_capability
 from tests.engine.runtime.nets import example, warp_net
 
@@ -23,7 +30,8 @@ class _Shift(nn.Module):
         self.flow = nn.Conv2d(3, 2, 1)
         self.look = nn.Conv2d(3, 3, 1, bias=False)
         nn.init.zeros_(self.flow.weight)
-        nn.init.constant_(self.flow.bias, 2 / 3 / size)
+        with torch.no_grad():
+            self.flow.bias[:] = 2 / 3 / size  # type: ignore[index]
         nn.init.dirac_(self.look.weight)
         axis = (torch.arange(size) + 0.5) * 2 / size - 1
         y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -33,48 +41,37 @@ class _Shift(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         grid = self.grid + self.flow(image).permute(0, 2, 3, 1)
         moved = F.grid_sample(image, grid, align_corners=False, padding_mode="border")
-        return self.look(moved)
+        seen: Tensor = self.look(moved)
+        return seen
 
 
 @torch.no_grad()
 def test_bf16_does_not_round_warp_coordinates() -> None:
     size = 256
     net = _Shift(size).eval()
-    ramp = torch.linspace(0, 1, size).expand(1, 3, size, size).contiguous()
-    exact = net(ramp)[..., 8:-8, 8:-8]
-    got = compile(net, (ramp,), "openvino", "bf16")(ramp)[0][..., 8:-8, 8:-8]
-    # The value of a ramp is a position: bf16 values at 1 are 1/256 apart, so half a step is exact.
-    error = (got - exact).abs().mean() * size
-    assert float(error) < 0.35
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    expected = net(image)
+    got = compile(net, (image,), "openvino", "bf16")(image)[0]
+    # What is left is the rounding of the picture itself, at most 1/512 of its value.
+    assert float((got - expected).abs().mean()) < 0.004
     if has_capability("BF16"):
-        # Without the marks whole regions move; this is what the marks are for.
-        rounded = keep_warps_exact(convert(net, (ramp,)))
-        for operation in rounded.get_ordered_ops():
-            for key in list(operation.get_rt_info()):
-                if "Precision" in key or "precise" in key:
-                    del operation.get_rt_info()[key]
-        plain = OpenVINORunner(rounded, "f32", 1, "test")(ramp)[0]
-        torch.testing.assert_close(plain, net(ramp), atol=1e-5, rtol=0)
+        # Without the marks the same network reads up to half a pixel beside.
+        core = import_openvino().Core()
+        plain = core.compile_model(convert(net, (image,)), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+        moved = torch.from_numpy(plain(image.numpy())[0])
+        assert float((moved - expected).abs().mean()) > 0.02
 
 
 def test_hashes_follow_what_is_computed() -> None:
-    first = network_hash(convert(warp_net(), example()))
-    assert network_hash(convert(warp_net(), example(seed=9))) == first
-    assert network_hash(convert(warp_net(), example(batch=2))) != first
-    other = warp_net()
+    image = torch.zeros(1, 3, 8, 8)
+    first = network_hash(convert(_Shift(8), (image,)))
+    assert network_hash(convert(_Shift(8), (torch.ones(1, 3, 8, 8),))) == first
+    assert network_hash(convert(_Shift(8), (torch.zeros(2, 3, 8, 8),))) != first
+    changed = _Shift(8)
     with torch.no_grad():
-        other.up.bias[0] += 1e-6
-    assert network_hash(convert(other, example())) != first
-
-    class Edited(type(other)):  # type: ignore[misc]
-        def forward(self, source: Tensor, drive: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-            picture, fused = super().forward(source, drive, style)
-            return picture, -fused
-
-    other.__class__ = Edited
-    with torch.no_grad():
-        other.up.bias[0] -= 1e-6
-    assert network_hash(convert(other, example())) != first
+        changed.look.weight[0] += 1e-6
+    assert network_hash(convert(changed, (image,))) != first
+    assert network_hash(convert(nn.Sequential(_Shift(8), nn.ReLU()), (image,))) != first
 
 
 @torch.no_grad()
