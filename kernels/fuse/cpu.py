@@ -178,21 +178,34 @@ def _byte(four, shift):  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _taps(x, v, rows, columns):  # type: ignore[no-untyped-def]
+    """Pixel number of the upper left tap, steps to the right and lower ones, parts; in 32 bits."""
+    j, i = np.int32(x), np.int32(v)
+    right = np.int32(1) if j < np.int32(columns - 1) else np.int32(0)
+    down = np.int32(columns) if i < np.int32(rows - 1) else np.int32(0)
+    return np.int32(np.int32(i * np.int32(columns)) + j), right, down, x - np.float32(j), v - np.float32(i)
+
+
+@_jit
+def _four_at(image, pixel, last):  # type: ignore[no-untyped-def]
+    """R, G, B of a pixel in the low three bytes."""
+    # The last pixel has no fourth byte; its load starts one byte early and is shifted.
+    offset = np.int32(pixel * np.int32(3))
+    start = offset if offset < last else last
+    return np.int32(_read_four(image, start) >> np.int32(np.int32(offset - start) * np.int32(8)))
+
+
+@_jit
 def _sample_bytes(image, rows, columns, x0, y, count, work, target):  # type: ignore[no-untyped-def]
     """Bilinear samples of a row of flat byte RGB ``image`` (at least two pixels), three lanes."""
-    # The last pixel has no fourth byte; its load starts one byte early and is shifted.
-    last = image.shape[0] - 4
+    last = np.int32(image.shape[0] - 4)
     for k in range(count):
         x = _place(np.float32(x0 + k) + _get(work, _FLOW * _LANE + k), np.float32(columns - 1))
         v = _place(np.float32(y) + _get(work, (_FLOW + 1) * _LANE + k), np.float32(rows - 1))
-        j, i = int(x), int(v)
-        fx, fy = x - np.float32(j), v - np.float32(i)
-        right, down = min(j + 1, columns - 1) - j, (min(i + 1, rows - 1) - i) * columns
-        oa = 3 * (i * columns + j)
-        ob, oc, od = oa + 3 * right, oa + 3 * down, oa + 3 * (right + down)
-        pa, pb, pc, pd = min(oa, last), min(ob, last), min(oc, last), min(od, last)
-        a, b = _read_four(image, pa) >> (8 * (oa - pa)), _read_four(image, pb) >> (8 * (ob - pb))
-        c, d = _read_four(image, pc) >> (8 * (oc - pc)), _read_four(image, pd) >> (8 * (od - pd))
+        at, right, down, fx, fy = _taps(x, v, rows, columns)
+        low = np.int32(at + down)
+        a, b = _four_at(image, at, last), _four_at(image, np.int32(at + right), last)
+        c, d = _four_at(image, low, last), _four_at(image, np.int32(low + right), last)
         red = _mix(_byte(a, 0), _byte(b, 0), _byte(c, 0), _byte(d, 0), fx, fy)
         green = _mix(_byte(a, 8), _byte(b, 8), _byte(c, 8), _byte(d, 8), fx, fy)
         blue = _mix(_byte(a, 16), _byte(b, 16), _byte(c, 16), _byte(d, 16), fx, fy)
