@@ -123,9 +123,9 @@ def animator_timings(
     for name, maker in makers.items():
         if names and name not in names:
             continue
-        for runtime, options in _variants(maker).items():
+        for runtime, options, make in _animator_variants(name, maker):
             try:
-                animator: Animator = maker(PixelFormat.I420, **options)
+                animator: Animator = make(PixelFormat.I420, **options)
                 identity = animator.prepare(portrait)
             except VisavisError as error:
                 print(f"{name} on {runtime} is left out: {error}", file=sys.stderr)
@@ -133,6 +133,22 @@ def animator_timings(
             for batch in batches:
                 step = _animator_step(animator, identity, batch, WARM + frames)
                 yield time_stage("animator", name, runtime, batch, step, frames)
+
+
+def _animator_variants(
+    name: str, maker: Callable[..., Any]
+) -> list[tuple[str, dict[str, str], Callable[..., Any]]]:
+    """(label, arguments, what takes them): a recipe's maker may leave the runtime to the class of
+    what it makes."""
+    if not inspect.isclass(maker) and "backend" not in inspect.signature(maker).parameters:
+        try:
+            kind = type(maker(PixelFormat.I420))
+        except VisavisError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            return []
+        if "backend" in inspect.signature(kind).parameters:
+            maker = kind
+    return [(label, options, maker) for label, options in _variants(maker).items()]
 
 
 def _animator_step(animator: Animator, identity: Any, batch: int, frames: int) -> Step:

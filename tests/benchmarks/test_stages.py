@@ -12,7 +12,7 @@ from benchmarks import run, stages
 from benchmarks.stages import AS_BUILT, WARM, Timing, table, time_stage
 from engine.animators.mesh.animator import MeshAnimator
 from engine.config import asset_path
-from engine.errors import BackendError
+from engine.errors import AssetError, BackendError
 from engine.runtime import available_backends
 from engine.types import PixelFormat
 
@@ -59,6 +59,24 @@ def test_runtimes_and_precisions_are_tried_where_there_is_a_choice(
     assert tried == [("eager", "f32"), ("openvino", "f32"), ("openvino", "bf16")]
     assert [row.runtime for row in rows] == ["openvino f32", "openvino bf16"]
     assert "choosy on eager f32 is left out: not today" in capsys.readouterr().err
+
+
+def test_a_makers_class_may_have_the_choice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Choosy(MeshAnimator):
+        def __init__(self, pixels: PixelFormat, backend: str = "auto") -> None:
+            super().__init__(pixels)
+
+    def unready(pixels: PixelFormat) -> MeshAnimator:
+        raise AssetError("no weights")
+
+    makers: dict[str, Callable[..., Any]] = {"choosy": lambda pixels: Choosy(pixels), "unready": unready}
+    monkeypatch.setattr(stages, "animator_makers", lambda: makers)
+    monkeypatch.setattr(stages, "available_backends", lambda: {"eager": None, "openvino": None})
+    rows = stages.measure(["choosy", "unready"], [1], 1, asset_path("demo/astronaut.png"))
+    assert [row.runtime for row in rows] == ["eager", "openvino"]
+    assert "unready is left out: no weights" in capsys.readouterr().err
 
 
 def test_the_command_ends_in_one_json_line(capsys: pytest.CaptureFixture[str]) -> None:
