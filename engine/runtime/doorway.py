@@ -131,7 +131,7 @@ class _Build:
 def _automatic(build: _Build, reasons: dict[str, str | None]) -> Runner:
     """The first backend that can run this network, with what kept the better ones from it."""
     on_gpu = reasons["cuda_graph"] is None or any(v.device.type != "cpu" for v in build.examples)
-    order = ("tensorrt", "cuda_graph", "eager") if on_gpu else ("openvino", "eager")
+    order = ("tensorrt", "cuda_graph", "openvino", "eager") if on_gpu else ("openvino", "eager")
     why = ["a CUDA device is there" if on_gpu else "no CUDA device"]
     failure: BackendError | None = None
     for backend in order:

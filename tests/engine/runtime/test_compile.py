@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +14,18 @@ from torch import Tensor, nn
 from engine.encoders.acoustic import AcousticModel, AcousticStep
 from engine.errors import BackendError
 from engine.runtime import BACKENDS, Precision, available_backends, compile
+from tests.conftest import REPO
 from tests.engine.runtime.nets import example, warp_net
 
 HERE = [
     pytest.param(name, marks=pytest.mark.gpu if name in ("cuda_graph", "tensorrt") else ())
     for name in BACKENDS
 ]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISAVIS_CACHE", str(tmp_path))
 
 
 def _need(backend: str) -> None:
@@ -233,3 +242,21 @@ def test_other_shapes_are_refused_with_the_remedy(backend: str) -> None:
         runner(image[:, :, :-1], shift)
     with pytest.raises(ValueError, match="2 inputs"):
         runner(image)
+
+
+def test_the_runtimes_import_where_optional_packages_are_missing() -> None:
+    code = """
+import sys
+for name in ("openvino", "nncf", "onnx", "onnxscript", "onnxruntime", "tensorrt", "cuda", "cuda.bindings"):
+    sys.modules[name] = None
+import torch
+import engine.runtime, engine.runtime.cuda_graph, engine.runtime.tensorrt, engine.runtime.onnx_export
+import streaming.batcher
+reasons = engine.runtime.available_backends()
+assert "openvino" in reasons["openvino"], reasons
+assert reasons["cuda_graph"] and reasons["tensorrt"], reasons
+runner = engine.runtime.compile(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+assert runner.backend == "eager" and "openvino" in runner.reason, runner.reason
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 0, done.stderr

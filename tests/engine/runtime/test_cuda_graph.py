@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.errors import BackendError
 from engine.runtime import compile
+from engine.runtime.cuda_api import Capture, CudaBindings
 from engine.runtime.cuda_graph import GraphRunner
 from tests.engine.runtime.fakes import FakeCuda
 from tests.engine.runtime.nets import example, warp_net
@@ -153,3 +156,37 @@ def test_warm_calls_allocate_nothing_on_the_device() -> None:
     for seed in range(5):
         runner(*example(seed))
     assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
+
+
+def test_every_call_fits_the_signatures_of_cuda_python() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    if torch.cuda.is_available():
+        pytest.skip("with a device the calls are made for real")
+    api = object.__new__(CudaBindings)
+    api._rt, api._device = runtime, torch.device("cuda", 0)
+    value = torch.zeros(4)
+    capture = Capture(2, None)
+    calls: list[Callable[[], object]] = [
+        api.enter,
+        api.stream,
+        api.event,
+        lambda: api.record(2, 3),
+        lambda: api.wait(2, 3),
+        lambda: api.synchronize(2),
+        lambda: api.copy(value, value, 3),
+        lambda: api.instantiate(capture),
+        lambda: api.launch(2, 3),
+    ]
+    # Wrong arguments would be a TypeError of the bindings; CUDA itself only says it is not there.
+    for call in calls:
+        with pytest.raises(BackendError, match=r"cuda.* failed"):
+            call()
+    assert api.update(2, capture) is False
+    api.release((2,), (3,), (4,))
+
+
+def test_without_a_device_the_reason_is_given() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a device")
+    with pytest.raises(BackendError, match=r"no CUDA device|visavis\[gpu\]"):
+        CudaBindings()
