@@ -117,7 +117,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tracks", type=Path, help="folder of tracked clips (npz) whose motion is borrowed")
     parser.add_argument("--data", type=Path, help="data folder with MANIFEST.csv, needed with --tracks")
     parser.add_argument("--sheet", type=Path, help="draw 64 people into this picture")
-    parser.add_argument("--sheet-frames", type=int, default=1, help="1: 64 people; 8: 8 people in 8 frames each")
+    parser.add_argument(
+        "--sheet-frames", type=int, default=1, help="1: 64 people; 8: 8 people in 8 frames each"
+    )
     args = parser.parse_args(argv)
     if args.out is None and args.sheet is None:
         parser.error("name --out or --sheet")
@@ -130,3 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out is not None:
         _write(studio, args)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -38,7 +38,9 @@ def projection(focal: float, cx: float, cy: float, size: int) -> Float:
 class GpuMesh:
     """Vertex buffers by attribute name and one index buffer per group of triangles."""
 
-    def __init__(self, gpu: Gpu, arrays: Mapping[str, Float], groups: Mapping[str, NDArray[np.int32]]) -> None:
+    def __init__(
+        self, gpu: Gpu, arrays: Mapping[str, Float], groups: Mapping[str, NDArray[np.int32]]
+    ) -> None:
         self._gpu = gpu
         self._own: list[Any] = []
         self.buffers = {name: self._keep(gpu.context.buffer(_bytes(a))) for name, a in arrays.items()}

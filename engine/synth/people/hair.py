@@ -46,8 +46,8 @@ class Cards:
     """[F, 3]"""
     root: Int
     """[M] the skin vertex a card grows from"""
-    half: Int
-    """[F', 3] the triangles of every second card: enough for shadows"""
+    few: Int
+    """[F', 3] the triangles of every third card: enough for shadows"""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,10 @@ class _Body:
     @staticmethod
     def _shoulders(p: Float, margin: Float) -> Float:
         y = p[:, 1]
-        reach = np.interp(-y, [5.0, 8.5, 11.0, 13.0, 15.5, 18.0, 24.0], [0.0, 6.6, 8.0, 11.0, 17.0, 21.0, 23.0]) + margin
+        reach = (
+            np.interp(-y, [5.0, 8.5, 11.0, 13.0, 15.5, 18.0, 24.0], [0.0, 6.6, 8.0, 11.0, 17.0, 21.0, 23.0])
+            + margin
+        )
         deep = np.interp(-y, [5.0, 8.5, 12.0, 16.0, 24.0], [0.0, 6.6, 8.0, 10.0, 11.5]) + margin
         q = np.stack([p[:, 0] / np.maximum(reach, 0.1), (p[:, 2] + 1.0) / np.maximum(deep, 0.1)], 1)
         size = np.linalg.norm(q, axis=1) + 1e-6
@@ -198,7 +201,9 @@ class _Body:
         out = p.copy()
         # Off the neck sideways too; on the shoulders hair lies in front or behind.
         narrow = inside & (y > -10.0)
-        out[narrow] = np.stack([p[narrow, 0] / size[narrow], y[narrow], (p[narrow, 2] + 1.0) / size[narrow] - 1.0], 1)
+        out[narrow] = np.stack(
+            [p[narrow, 0] / size[narrow], y[narrow], (p[narrow, 2] + 1.0) / size[narrow] - 1.0], 1
+        )
         broad = inside & ~narrow
         span = np.sqrt(np.clip(1.0 - q[broad, 0] ** 2, 0.0, 1.0)) * deep[broad]
         out[broad, 2] = np.where(p[broad, 2] > -1.0, span - 1.0, -span - 1.0)
@@ -218,20 +223,37 @@ def _comb(style: Style, root: Float, p: Float, normal: Float) -> Float:
     elif style.comb == "side":
         away = -np.sign(style.part) * ones
         far = np.sign(x - style.part)
-        d = np.concatenate([np.where(np.abs(x) < 6.0, away * (far == np.sign(away)) + far * (far != np.sign(away)), 0.2 * np.sign(x)), -0.35 * ones, 0.25 * front - 0.25], 1)
+        d = np.concatenate(
+            [
+                np.where(
+                    np.abs(x) < 6.0,
+                    away * (far == np.sign(away)) + far * (far != np.sign(away)),
+                    0.2 * np.sign(x),
+                ),
+                -0.35 * ones,
+                0.25 * front - 0.25,
+            ],
+            1,
+        )
     elif style.comb == "part":
         far = np.sign(x - style.part)
         beside = np.clip((np.abs(p[:, :1]) - 4.5) / 3.0, 0.0, 1.0)
-        d = np.concatenate([far * (1.0 - beside), -0.35 - 0.8 * beside, (-0.35 + 0.1 * front) * (1 - beside)], 1)
+        d = np.concatenate(
+            [far * (1.0 - beside), -0.35 - 0.8 * beside, (-0.35 + 0.1 * front) * (1 - beside)], 1
+        )
     elif style.comb == "tie":
         d = np.array([0.0, 4.5, -11.0], np.float32) - p
     else:
         d = normal + np.concatenate([zeros, -0.15 * ones, zeros], 1)
     tangent = _unit(d.astype(np.float32))
-    return _unit(tangent - (0.85 if style.comb != "out" else 0.0) * (tangent * normal).sum(1, keepdims=True) * normal)
+    return _unit(
+        tangent - (0.85 if style.comb != "out" else 0.0) * (tangent * normal).sum(1, keepdims=True) * normal
+    )
 
 
-def _grow(style: Style, root: Float, normal: Float, length: Float, fringe: NDArray[np.bool_], body: _Body, rng: Rng) -> Float:
+def _grow(
+    style: Style, root: Float, normal: Float, length: Float, fringe: NDArray[np.bool_], body: _Body, rng: Rng
+) -> Float:
     """Chains [N, T, 3]."""
     n, steps = len(root), style.steps
     chain = np.empty((n, steps, 3), np.float32)
@@ -251,7 +273,11 @@ def _grow(style: Style, root: Float, normal: Float, length: Float, fringe: NDArr
         fall = np.zeros((n, 3), np.float32)
         fall[:, 1] = -style.weight * (0.3 + 1.2 * k / steps)
         keep = 0.55 if style.comb != "tie" else 0.2
-        direction = _unit(keep * direction + (1 - keep) * (comb * (1.0 - 0.65 * (k / steps) * (style.weight > 0.6)) + wild) + 0.5 * fall)
+        direction = _unit(
+            keep * direction
+            + (1 - keep) * (comb * (1.0 - 0.65 * (k / steps) * (style.weight > 0.6)) + wild)
+            + 0.5 * fall
+        )
         p = p + direction * piece
         rise = margin * min(1.0, k / (0.35 * steps))
         p = body.push(p, np.where(fringe, 0.35, rise).astype(np.float32))
@@ -285,7 +311,9 @@ def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
     return wave.astype(np.float32)
 
 
-def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: Float | None, flat: bool) -> Cards:
+def _cards(
+    chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: Float | None, flat: bool
+) -> Cards:
     """Ribbons around chains [N, T, 3]; ``width`` [N] cm, ``ao`` [N, T]."""
     n, steps = chain.shape[:2]
     t = np.linspace(0, 1, steps, dtype=np.float32)
@@ -303,7 +331,9 @@ def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: F
     face = _unit(out - (out * along).sum(2, keepdims=True) * along)
     bulge = np.stack([face - 0.45 * side, face + 0.45 * side], 2).reshape(-1, 3)
     u0 = rng.random(n)[:, None]
-    u = np.stack([np.broadcast_to(u0, (n, steps)), np.broadcast_to(u0 + 0.035 * width[:, None], (n, steps))], 2)
+    u = np.stack(
+        [np.broadcast_to(u0, (n, steps)), np.broadcast_to(u0 + 0.035 * width[:, None], (n, steps))], 2
+    )
     v = np.broadcast_to(t[None, :, None], (n, steps, 2))
     tint = np.broadcast_to(rng.random(n)[:, None, None], (n, steps, 2))
     shade = np.broadcast_to(ao[..., None], (n, steps, 2))
@@ -319,19 +349,21 @@ def _cards(chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: F
     return Cards(
         points, np.repeat(along.reshape(-1, 3), 2, 0), _unit(bulge.astype(np.float32)),
         np.stack([u, v * 0.98 + 0.01], 3).reshape(-1, 2).astype(np.float32), paint, weight.astype(np.float32), triangles,
-        np.repeat(root, steps * 2).astype(np.int32), triangles[np.tile(np.arange(n).repeat(steps - 1) % 2 == 0, 2)],
+        np.repeat(root, steps * 2).astype(np.int32), triangles[np.tile(np.arange(n).repeat(steps - 1) % 3 == 0, 2)],
     )  # fmt: skip
 
 
 def _join(parts: list[Cards]) -> Cards:
-    offset, triangles, half = 0, [], []
+    offset, triangles, few = 0, [], []
     for part in parts:
         triangles.append(part.triangles + offset)
-        half.append(part.half + offset)
+        few.append(part.few + offset)
         offset += len(part.points)
     names = ("points", "tangent", "normal", "uv", "paint", "weight")
     arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
-    return Cards(*arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]), np.concatenate(half))
+    return Cards(
+        *arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]), np.concatenate(few)
+    )
 
 
 def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
@@ -352,7 +384,8 @@ def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     side = np.clip((np.abs(place[:, 0]) - 4.5) / 2.5, 0, 1) * (place[:, 1] < 9.5) + (place[:, 1] < 3.0)
     length *= 1.0 - (1.0 - style.sides) * np.clip(side, 0, 1)
     fringe = (rng.random(len(root)) < style.fringe) & (place[:, 2] > 5.5) & (np.abs(place[:, 0]) < 5.5)
-    length = np.where(fringe, rng.uniform(6.0, 8.0, len(root)), length).astype(np.float32)
+    bangs = float(rng.uniform(2.6, 4.6))
+    length = np.where(fringe, bangs * rng.uniform(0.8, 1.15, len(root)), length).astype(np.float32)
     body = _Body(head[: len(normals)])
     chain = _grow(style, root, normal, length, fringe, body, rng)
     parts = [_finish(style, chain, rng, chosen[:, 0].astype(np.int32), body)]
@@ -388,9 +421,22 @@ def _tail(style: Style, rng: Rng, head: Float) -> Cards:
         t = np.linspace(0, 1, 12, dtype=np.float32)[None, :, None]
         sway = rng.normal(0, 1.3, (n, 1, 3)).astype(np.float32)
         swing = np.array([float(rng.choice([-7.0, 0.0, 7.0])), -18.0, 1.5], np.float32)
-        chain = crown + np.array([0, 1.5, -1.5], np.float32) * np.sin(np.pi * t) + swing * t**1.3 + sway * (0.3 + t)
+        chain = (
+            crown
+            + np.array([0, 1.5, -1.5], np.float32) * np.sin(np.pi * t)
+            + swing * t**1.3
+            + sway * (0.3 + t)
+        )
     ao = np.full(chain.shape[:2], 0.85, np.float32)
-    return _cards(chain.astype(np.float32), np.full(n, 1.2), rng, ao, np.zeros(n, np.int32), np.ones(chain.shape[0] * chain.shape[1] * 2, np.float32), False)
+    return _cards(
+        chain.astype(np.float32),
+        np.full(n, 1.2),
+        rng,
+        ao,
+        np.zeros(n, np.int32),
+        np.ones(chain.shape[0] * chain.shape[1] * 2, np.float32),
+        False,
+    )
 
 
 def grow_beard(look: Look, head: Float, normals: Float) -> Cards | None:
@@ -433,6 +479,14 @@ def _beard_chains(root: Float, normal: Float, place: Float, longest: float, rng:
     length = longest * np.where(upper, 0.45, chin) * rng.uniform(0.6, 1.1, n)
     length = np.minimum(length, np.where(upper, 0.75, 9.0))
     t = np.linspace(0, 1, steps)[None, :, None]
-    stand = normal[:, None] * (0.12 * np.sqrt(t) + 0.25 * t * np.minimum(length, 2.0)[:, None, None] * (1 - 0.6 * upper[:, None, None]))
-    chain = root[:, None] + stand + way[:, None] * t * length[:, None, None] + np.array([0, -0.25, 0]) * t**2 * length[:, None, None]
+    stand = normal[:, None] * (
+        0.12 * np.sqrt(t)
+        + 0.25 * t * np.minimum(length, 2.0)[:, None, None] * (1 - 0.6 * upper[:, None, None])
+    )
+    chain = (
+        root[:, None]
+        + stand
+        + way[:, None] * t * length[:, None, None]
+        + np.array([0, -0.25, 0]) * t**2 * length[:, None, None]
+    )
     return chain.astype(np.float32)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.synth.people.model import manly
+
 __all__ = ["BEARDS", "HAIR_STYLES", "Glasses", "Look", "draw_look", "hsv"]
 
 Float = NDArray[np.float32]
@@ -112,7 +114,16 @@ def _skin(rng: Rng, tone: float) -> Float:
 
 
 def _hair_colour(rng: Rng, tone: float, age: float) -> Float:
-    light = {"black": 1, "dark": 3, "brown": 4, "chestnut": 2, "light": 3, "blond": 3, "platinum": 0.7, "red": 1.2}
+    light = {
+        "black": 1,
+        "dark": 3,
+        "brown": 4,
+        "chestnut": 2,
+        "light": 3,
+        "blond": 3,
+        "platinum": 0.7,
+        "red": 1.2,
+    }
     dark = {"black": 6, "dark": 3, "brown": 0.7, "chestnut": 0.2}
     mid = {"black": 4, "dark": 4, "brown": 2.5, "chestnut": 1, "light": 0.5, "blond": 0.4}
     name = _pick(rng, light if tone < 0.35 else mid if tone < 0.6 else dark)
@@ -147,7 +158,9 @@ def _glasses(rng: Rng) -> Glasses:
         colour = np.array(rng.choice([[0.75, 0.62, 0.35], [0.7, 0.7, 0.72], [0.1, 0.1, 0.1]]), np.float32)
     else:
         dark = rng.random() < 0.65
-        colour = hsv(float(rng.random()), float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.03, 0.15 if dark else 0.6)))
+        colour = hsv(
+            float(rng.random()), float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.03, 0.15 if dark else 0.6))
+        )
     sun = rng.random() < 0.05
     tint = np.array([0.02, 0.02, 0.02, rng.uniform(0.55, 0.8) if sun else rng.uniform(0.0, 0.06)], np.float32)
     width = float(rng.uniform(4.7, 5.7))
@@ -161,8 +174,22 @@ def _glasses(rng: Rng) -> Glasses:
 def _beard(rng: Rng, male: float, age: float) -> str:
     if male < 0.5:
         return "none"
-    table = {"none": 3, "shadow": 2.2, "stubble": 2.2, "moustache": 0.7, "goatee": 0.9, "short": 1.5, "full": 1.1}
+    table = {
+        "none": 3,
+        "shadow": 2.2,
+        "stubble": 2.2,
+        "moustache": 0.7,
+        "goatee": 0.9,
+        "short": 1.5,
+        "full": 1.1,
+    }
     return _pick(rng, table)
+
+
+def _identity(rng: Rng, male: float) -> Float:
+    """Coefficients about N(0, 0.85), shifted along what differs between the sexes on average."""
+    shift = float(rng.normal(1.0, 0.45)) * (1.0 if male > 0.5 else -1.0)
+    return np.asarray(rng.normal(0.0, 0.85, 80) + shift * manly(), np.float32)
 
 
 def draw_look(rng: Rng) -> Look:
@@ -177,9 +204,11 @@ def draw_look(rng: Rng) -> Look:
                       "blue": 3.0 * (tone < 0.35), "gray": 1.2 * (tone < 0.35)})  # fmt: skip
     iris = np.array(_IRIS[eye]) * np.exp(rng.normal(0, 0.12, 3))
     makeup = float(rng.beta(1.2, 1.4)) if male < 0.5 and rng.random() < 0.75 else 0.0
-    lipstick = hsv(float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8)))
+    lipstick = hsv(
+        float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8))
+    )
     return Look(
-        identity=(rng.normal(0.0, 0.85, 80)).astype(np.float32),
+        identity=_identity(rng, male),
         male=male,
         age=age,
         tone=tone,

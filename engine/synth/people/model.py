@@ -21,6 +21,7 @@ from engine.face.basis import FaceBasis, load_basis
 
 __all__ = [
     "CHART", "HEAD_CENTRE", "LABELS", "HeadModel", "chart_pixels", "hair_mask", "head_model", "label",
+    "manly",
 ]  # fmt: skip
 
 Float = NDArray[np.float32]
@@ -70,6 +71,8 @@ class HeadModel:
     """[V] segmentation label"""
     skin: Int
     """[F, 3] triangles of face, ears, neck, scalp and lids"""
+    coarse: Int
+    """[F', 3] about the same surface with few triangles, for shadows"""
     mouth: Int
     """[F, 3] mouth bag, gums, tongue, teeth"""
     eyes: Int
@@ -143,6 +146,45 @@ def _spokes(points: Float) -> Int:
     return np.ascontiguousarray(filled, np.int32)
 
 
+def _clustered(points: Float, triangles: Int, cell: float) -> Int:
+    """Triangles between one vertex per cubic ``cell`` (cm); those that collapse are dropped."""
+    _, first, place = np.unique(
+        np.floor(points / cell).astype(int), axis=0, return_index=True, return_inverse=True
+    )
+    moved = first[place.reshape(-1)][triangles]
+    real = (moved[:, 0] != moved[:, 1]) & (moved[:, 1] != moved[:, 2]) & (moved[:, 0] != moved[:, 2])
+    return np.ascontiguousarray(moved[real], np.int32)
+
+
+@lru_cache(maxsize=1)
+def manly() -> Float:
+    """[80] the smallest change of identity that makes a face broader in the jaw, heavier in the brow, longer
+    in the chin and nose, thinner in the lips, with smaller eyes and a thicker neck; by about one deviation."""
+    basis = load_basis()
+    moves = basis.at_landmarks(basis.identity)
+
+    def span(a: int, b: int, axis: int) -> Float:
+        return np.asarray(moves[:, a, axis] - moves[:, b, axis], np.float32)
+
+    neck = basis.identity[:, basis.part("neck")]
+    wide = np.sign(basis.mean[basis.part("neck"), 0]) * (
+        np.abs(basis.mean[basis.part("neck"), 1] + 9.0) < 2.0
+    )
+    features = np.stack([
+        span(397, 172, 0), span(378, 149, 0), span(14, 152, 1), span(327, 98, 0), span(168, 2, 1),
+        span(0, 13, 1) + span(14, 17, 1), span(386, 374, 1) + span(159, 145, 1), span(107, 168, 2) + span(336, 168, 2),
+        span(105, 159, 1) + span(334, 386, 1), (neck[..., 0] * wide).mean(1),
+    ])  # fmt: skip
+    size = np.linalg.norm(features, axis=1, keepdims=True) + 1e-6
+    want = np.array([1.0, 1.0, 0.7, 0.7, 0.6, -0.8, -0.6, 1.0, -0.8, 0.8])
+    step = np.linalg.lstsq(
+        np.vstack([features / size, 0.35 * np.eye(features.shape[1])]),
+        np.append(want, np.zeros(features.shape[1])),
+        rcond=None,
+    )[0]
+    return np.asarray(step, np.float32)
+
+
 @lru_cache(maxsize=1)
 def head_model() -> HeadModel:
     """The shared arrays, made once per process."""
@@ -161,6 +203,7 @@ def head_model() -> HeadModel:
         weight=head_weight(basis.mean),
         code=_codes(basis),
         skin=basis.triangles_of("face", "ear", "neck", "scalp", "eye_socket"),
+        coarse=_clustered(basis.mean, basis.triangles_of("face", "ear", "neck", "scalp"), 0.55),
         mouth=basis.triangles_of("socket", "gums", "tongue", "teeth_upper", "teeth_lower"),
         eyes=basis.triangles_of(*eyes),
         eye_slices=(basis.parts("eye_left", "iris_left"), basis.parts("eye_right", "iris_right")),

@@ -140,7 +140,9 @@ def relative_motion(absolute: Float) -> Float:
     e = motion[:, MOTION.expression]
     motion[:, MOTION.expression] = np.where(IS_RELATIVE, np.clip(e - e[:1], 0.0, 1.0), e)
     first = Rotation.from_rotvec(absolute[0, MOTION.rotation])
-    motion[:, MOTION.rotation] = (Rotation.from_rotvec(absolute[:, MOTION.rotation]) * first.inv()).as_rotvec()
+    motion[:, MOTION.rotation] = (
+        Rotation.from_rotvec(absolute[:, MOTION.rotation]) * first.inv()
+    ).as_rotvec()
     motion[:, MOTION.translation] -= absolute[:1, MOTION.translation]
     motion[:, MOTION.gaze] -= absolute[:1, MOTION.gaze]
     return motion

@@ -51,7 +51,9 @@ def _linear(colour: Float) -> Float:
 def _occlusion(gpu: Gpu, model: HeadModel, count: int = 72) -> Float:
     """[V] 0..1, how much of the sky each vertex of the mean head sees."""
     mean = model.basis.mean
-    mesh = GpuMesh(gpu, {"in_pos": mean, "in_weight": np.zeros(len(mean), np.float32)}, {"all": model.basis.triangles})
+    mesh = GpuMesh(
+        gpu, {"in_pos": mean, "in_weight": np.zeros(len(mean), np.float32)}, {"all": model.basis.triangles}
+    )
     normals = np.empty_like(mean)
     from engine.animators.mesh.geometry import unit_normals
 
@@ -110,7 +112,12 @@ class PersonRenderer:
             occlusion[:count] = self.model.smooth @ occlusion[:count]
         self.occlusion = np.clip(0.18 + 0.95 * occlusion, 0.0, 1.0)
         basis, v = self.model.basis, len(self.model.basis.mean)
-        groups = {"skin": self.model.skin, "mouth": self.model.mouth, "eyes": self.model.eyes}
+        groups = {
+            "skin": self.model.skin,
+            "coarse": self.model.coarse,
+            "mouth": self.model.mouth,
+            "eyes": self.model.eyes,
+        }
         zero = np.zeros((v, 3), np.float32)
         self.head = GpuMesh(
             self.gpu,
@@ -161,7 +168,9 @@ class PersonRenderer:
         mouth = model.basis.parts("socket", "teeth_lower")
         z = model.basis.mean[mouth, 2]
         paint[mouth, 2] = np.maximum(10.9 - z, 0.0)
-        paint[mouth, 3] = np.where(model.code[mouth] == label("teeth"), np.clip(0.6 + 0.5 * self.occlusion[mouth], 0, 1), 0.95)
+        paint[mouth, 3] = np.where(
+            model.code[mouth] == label("teeth"), np.clip(0.6 + 0.5 * self.occlusion[mouth], 0, 1), 0.95
+        )
         for part in ("teeth_upper", "teeth_lower"):
             paint[model.basis.part(part), 0] = 1.0
         paint[model.basis.part("tongue"), 1] = 1.0
@@ -193,7 +202,7 @@ class PersonRenderer:
             self.gpu,
             {"in_pos": cards.points, "in_normal": cards.normal, "in_soft": cards.tangent, "in_first": first,
              "in_rest": cards.points, "in_uv": cards.uv, "in_paint": cards.paint, "in_weight": cards.weight},
-            {"all": cards.triangles, "half": cards.half},
+            {"all": cards.triangles, "few": cards.few},
         )  # fmt: skip
 
     def _rigid(self, mesh: Mesh, weight: float, name: str) -> GpuMesh:
@@ -212,7 +221,12 @@ class PersonRenderer:
         """Skin triangles, less what lies well under the clothes."""
         p = self.model.basis.mean
         front = np.clip((p[:, 2] + 3.0) / 6.0, 0.0, 1.0)
-        depth = {0: 15.0 + 0.35 * clothes.depth, 1: 15.5 + clothes.depth, 2: 11.0, 3: 19.0 + 0.5 * clothes.depth}
+        depth = {
+            0: 15.0 + 0.35 * clothes.depth,
+            1: 15.5 + clothes.depth,
+            2: 11.0,
+            3: 19.0 + 0.5 * clothes.depth,
+        }
         line = 11.4 + front * (depth[clothes.kind] - 11.4)
         if clothes.kind < 2:
             line = np.where(np.abs(p[:, 0]) > 8.0, np.minimum(line, 13.0), line)
@@ -283,7 +297,9 @@ class PersonRenderer:
             x = right - axis * (right @ axis)
             y = up - axis * (up @ axis)
             x, y = (0.59 * self.look.iris_size * v / np.linalg.norm(v) for v in (x, y))
-            points[start : start + 5] = project(np.stack([middle, middle + x, middle + y, middle - x, middle - y]), lens)
+            points[start : start + 5] = project(
+                np.stack([middle, middle + x, middle + y, middle - x, middle - y]), lens
+            )
         return points, (points[LEFT_LIDS[:, ::-1]], points[RIGHT_LIDS])
 
     def _upload(self, posed: Posed, pose: Pose, lids: tuple[Float, Float]) -> None:
@@ -294,7 +310,13 @@ class PersonRenderer:
         for eye, part in enumerate(model.eye_slices):
             seen = project(posed.vertices[part] @ pose.head[:3, :3].T + pose.head[:3, 3], self.lens)
             light = np.ones(len(seen), np.float32)
-            lid_light(seen, np.ascontiguousarray(lids[eye][0]), np.ascontiguousarray(lids[eye][1]), light, light.copy())
+            lid_light(
+                seen,
+                np.ascontiguousarray(lids[eye][0]),
+                np.ascontiguousarray(lids[eye][1]),
+                light,
+                light.copy(),
+            )
             self.paint[part, 0] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
         self.head.write("in_paint", self.paint)
         axes = posed.axes @ pose.head[:3, :3].T
@@ -317,24 +339,21 @@ class PersonRenderer:
         g.set({"proj": sun, "cut": 0.55}, ("shadow", "solid"))
         g.context.enable(g.moderngl.CULL_FACE)
         g.context.front_face = "ccw"
-        self.head.draw("solid", "skin")
+        self.head.draw("solid", "coarse")
         g.context.front_face = "cw"
         g.context.disable(g.moderngl.CULL_FACE)
         if "frame" in self._meshes:
             self._meshes["frame"].draw("solid", "all")
         for name in ("hair", "beard"):
             if name in self._meshes:
-                self._meshes[name].draw("shadow", "half")
+                self._meshes[name].draw("shadow", "few")
 
     def _draw_all(self) -> None:
         g, m = self.gpu, self.gpu.moderngl
         g.targets.all.use()
         g.targets.all.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
         self._draw_depth()
-        g.context.depth_func = "=="
         self._draw_materials()
-        g.context.depth_func = "<"
-        self._meshes["lash"].draw("lash", "all")
         if "lens" in self._meshes:
             g.targets.only_colour.use()
             g.context.enable(m.BLEND)
@@ -345,19 +364,11 @@ class PersonRenderer:
             g.context.disable(m.BLEND)
 
     def _draw_depth(self) -> None:
-        """Depths first: the costly materials then run once per sample."""
+        """Depths of what is cut out by textures first: its costly material then runs once per sample."""
         g = self.gpu
         g.targets.depths.use()
-        for name in ("shadow", "solid", "cloth_cut"):
-            g.set({"proj": self.proj, "cut": _HAIR_CUT}, (name,))
-        g.context.enable(g.moderngl.CULL_FACE)
-        for group in ("skin", "eyes", "mouth"):
-            if group != "mouth" or self.open:
-                self.head.draw("solid", group)
-        g.context.disable(g.moderngl.CULL_FACE)
+        g.set({"proj": self.proj, "cut": _HAIR_CUT}, ("shadow", "cloth_cut"))
         self._meshes["clothes"].draw("cloth_cut", "all")
-        if "frame" in self._meshes:
-            self._meshes["frame"].draw("solid", "all")
         for name in ("hair", "beard"):
             if name in self._meshes:
                 self._meshes[name].draw("shadow", "all")
@@ -371,13 +382,16 @@ class PersonRenderer:
         if self.open:
             self.head.draw("mouth", "mouth")
         g.context.disable(g.moderngl.CULL_FACE)
-        self._meshes["clothes"].draw("cloth", "all")
         if "frame" in self._meshes:
             self._meshes["frame"].draw("glasses", "all")
-        for name, value in (("hair", "hair"), ("beard", "beard")):
+        self._meshes["lash"].draw("lash", "all")
+        g.context.depth_func = "=="
+        self._meshes["clothes"].draw("cloth", "all")
+        for name in ("hair", "beard"):
             if name in self._meshes:
-                g.set({"hair_value": float(label(value))}, ("hair",))
+                g.set({"hair_value": float(label(name))}, ("hair",))
                 self._meshes[name].draw("hair", "all")
+        g.context.depth_func = "<"
 
     def _lashes(self, posed: Posed, look: Look) -> tuple[Float, Float, Float, Float, NDArray[np.int32]]:
         """Strips that leave the lids' edges: upper ones long, lower ones short."""
@@ -387,7 +401,9 @@ class PersonRenderer:
             for k, row in enumerate(rows):
                 edge = posed.vertices[row]
                 t = np.linspace(0, 1, len(edge))
-                fine = np.stack([np.interp(np.linspace(0.04, 0.97, _LASH), t, edge[:, c]) for c in range(3)], 1)
+                fine = np.stack(
+                    [np.interp(np.linspace(0.04, 0.97, _LASH), t, edge[:, c]) for c in range(3)], 1
+                )
                 out = fine - self.figure.centres[eye]
                 out /= np.linalg.norm(out, axis=1, keepdims=True)
                 u = np.linspace(0, 1, _LASH)[:, None]
@@ -395,7 +411,11 @@ class PersonRenderer:
                 lean = np.array([0.25 * (1 if eye == 0 else -1), 0.0, 0.0]) * (u - 0.3)
                 curl = np.array([0.0, 0.4 if k == 0 else -0.4, 0.0])
                 fine = fine + 0.05 * out
-                rowset = [fine, fine + size * (0.8 * out + 0.35 * curl + lean), fine + size * (1.15 * out + 1.1 * curl + 1.6 * lean)]
+                rowset = [
+                    fine,
+                    fine + size * (0.8 * out + 0.35 * curl + lean),
+                    fine + size * (1.15 * out + 1.1 * curl + 1.6 * lean),
+                ]
                 strips.append(np.stack(rowset))
                 normals.append(np.broadcast_to(out, (3, _LASH, 3)))
                 longest.append(np.full((3, _LASH), 1.0 if k == 0 else 0.8))
@@ -406,7 +426,12 @@ class PersonRenderer:
         paint = np.zeros((len(points), 4), np.float32)
         paint[:, 0] = np.array(longest).ravel()
         index = np.arange(3 * _LASH).reshape(3, _LASH)
-        a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
+        a, b, c, d = (
+            index[:-1, :-1].ravel(),
+            index[:-1, 1:].ravel(),
+            index[1:, :-1].ravel(),
+            index[1:, 1:].ravel(),
+        )
         one = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
         triangles = (one[None] + (np.arange(n) * 3 * _LASH)[:, None, None]).reshape(-1, 3).astype(np.int32)
         return points, np.array(normals, np.float32).reshape(-1, 3), uv, paint, triangles

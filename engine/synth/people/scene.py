@@ -77,7 +77,17 @@ def _harmonics(lobes: list[tuple[Float, Float]]) -> Float:
     out = np.zeros((9, 3), np.float64)
     for d, colour in lobes:
         x, y, z = (float(v) for v in d)
-        terms = [0.25, 0.5 * y, 0.5 * z, 0.5 * x, 0.9375 * x * y, 0.9375 * y * z, 0.078125 * (3 * z * z - 1), 0.9375 * x * z, 0.234375 * (x * x - y * y)]
+        terms = [
+            0.25,
+            0.5 * y,
+            0.5 * z,
+            0.5 * x,
+            0.9375 * x * y,
+            0.9375 * y * z,
+            0.078125 * (3 * z * z - 1),
+            0.9375 * x * z,
+            0.234375 * (x * x - y * y),
+        ]
         out += np.outer(terms, colour)
     return out.astype(np.float32)
 
@@ -104,13 +114,30 @@ def draw_light(rng: Rng, tone: float) -> Light:
         (_direction(azimuth, 0.4), 0.8 * gain[3] * warm),
         (_direction(0.0, -1.2), 0.2 * gain[4] * _warm(rng, 0.3)),
     ]
-    rims = np.stack([_direction(s * float(rng.uniform(1.9, 2.6)), float(rng.uniform(0.0, 0.7))) for s in (1.0, -1.0)])
+    rims = np.stack(
+        [_direction(s * float(rng.uniform(1.9, 2.6)), float(rng.uniform(0.0, 0.7))) for s in (1.0, -1.0)]
+    )
     strength = rng.uniform(0, 1.4, 2) * (rng.random(2) < 0.45)
-    colours = np.stack([s * (_warm(rng, 0.5) if rng.random() < 0.8 else hsv(float(rng.random()), 0.6, 1.2)) for s in strength])
+    colours = np.stack(
+        [
+            s * (_warm(rng, 0.5) if rng.random() < 0.8 else hsv(float(rng.random()), 0.6, 1.2))
+            for s in strength
+        ]
+    )
     harmonics = _harmonics(lobes)
-    front = (harmonics[0] + 0.7 * harmonics[2] + 0.25 * harmonics[1]).mean() + key_strength * max(float(key[2]), 0.15) * 0.75
+    front = (harmonics[0] + 0.7 * harmonics[2] + 0.25 * harmonics[1]).mean() + key_strength * max(
+        float(key[2]), 0.15
+    ) * 0.75
     exposure = float((0.80 + 0.85 * tone) / max(front, 0.15) * np.exp(rng.normal(0.0, 0.13)))
-    return Light(key, (key_strength * warm).astype(np.float32), rims.astype(np.float32), colours.astype(np.float32), harmonics, float(rng.uniform(0.003, 0.02)), exposure)
+    return Light(
+        key,
+        (key_strength * warm).astype(np.float32),
+        rims.astype(np.float32),
+        colours.astype(np.float32),
+        harmonics,
+        float(rng.uniform(0.003, 0.02)),
+        exposure,
+    )
 
 
 # -- backdrops ----------------------------------------------------------------------------------
@@ -118,7 +145,9 @@ def draw_light(rng: Rng, tone: float) -> Light:
 
 def _gradient(rng: Rng, size: int) -> Float:
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    a, b = (hsv(float(rng.random()), float(rng.uniform(0, 0.5)), float(rng.uniform(0.1, 0.95))) for _ in range(2))
+    a, b = (
+        hsv(float(rng.random()), float(rng.uniform(0, 0.5)), float(rng.uniform(0.1, 0.95))) for _ in range(2)
+    )
     angle = float(rng.uniform(0, 2 * np.pi))
     t = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + 0.5
     if rng.random() < 0.5:
@@ -149,7 +178,9 @@ def _outdoors(rng: Rng, size: int) -> Float:
     sky, ground = hsv(float(rng.uniform(0.52, 0.62)), 0.35, 0.9), hsv(float(rng.uniform(0.1, 0.35)), 0.4, 0.4)
     image = np.tile(sky + (ground - sky) * np.clip(y * 1.6 - 0.3, 0, 1), (1, size, 1)).astype(np.float32)
     for _ in range(int(rng.integers(30, 90))):
-        colour = hsv(float(rng.uniform(0.08, 0.42)), float(rng.uniform(0.2, 0.7)), float(rng.uniform(0.1, 0.8)))
+        colour = hsv(
+            float(rng.uniform(0.08, 0.42)), float(rng.uniform(0.2, 0.7)), float(rng.uniform(0.1, 0.8))
+        )
         at = (int(rng.integers(size)), int(rng.integers(size // 6, size)))
         cv2.circle(image, at, int(rng.integers(size // 50, size // 8)), [float(v) for v in colour], -1)
     image = cv2.GaussianBlur(image, (0, 0), size * float(rng.uniform(0.012, 0.05)))
@@ -173,9 +204,12 @@ def _texture(rng: Rng, size: int) -> Float:
 
 def backdrop(rng: Rng, size: int) -> Bytes:
     """uint8 [size, size, 3]: plain, gradient, room, outdoors or noise."""
-    kind = rng.choice(5, p=[0.14, 0.24, 0.32, 0.18, 0.12])
+    kind = rng.choice(5, p=[0.15, 0.26, 0.34, 0.17, 0.08])
     if kind == 0:
-        image = np.tile(hsv(float(rng.random()), float(rng.uniform(0, 0.3)), float(rng.uniform(0.03, 1.0))), (size, size, 1))
+        image = np.tile(
+            hsv(float(rng.random()), float(rng.uniform(0, 0.3)), float(rng.uniform(0.03, 1.0))),
+            (size, size, 1),
+        )
     else:
         image = (_gradient, _room, _outdoors, _texture)[kind - 1](rng, size)
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -194,7 +228,7 @@ def draw_scene(rng: Rng, look: Look, size: int) -> Scene:
         noise=float(abs(rng.normal(0.0, 2.2))),
         quality=int(rng.integers(45, 97)),
         warmth=np.exp(rng.normal(0.0, 0.025, 3)).astype(np.float32),
-        contrast=float(rng.normal(1.02, 0.08)),
+        contrast=float(rng.normal(1.05, 0.06)),
         saturation=float(rng.normal(1.0, 0.12)),
         shrink=1.0 if rng.random() < 0.8 else float(rng.uniform(0.55, 0.95)),
     )

@@ -6,8 +6,20 @@ segmentation label.
 """
 
 __all__ = [
-    "CLOTH", "CLOTH_CUT", "COLLAR", "COMMON_FRAGMENT", "EYE", "GLASSES", "HAIR", "LASH", "LENS", "MOUTH", "SHADOW", "SKIN",
-    "SOLID", "VERTEX",
+    "CLOTH",
+    "CLOTH_CUT",
+    "COLLAR",
+    "COMMON_FRAGMENT",
+    "EYE",
+    "GLASSES",
+    "HAIR",
+    "LASH",
+    "LENS",
+    "MOUTH",
+    "SHADOW",
+    "SKIN",
+    "SOLID",
+    "VERTEX",
 ]
 
 

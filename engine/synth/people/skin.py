@@ -99,9 +99,16 @@ def _both(*points: tuple[float, float]) -> list[Float]:
 
 
 def _age_lines() -> tuple[Float, ...]:
-    forehead = [_curve((-4.6, y - 0.2), (-2.5, y + 0.25), (0, y), (2.5, y + 0.25), (4.6, y - 0.2)) for y in (7.0, 7.9, 8.7)]
+    forehead = [
+        _curve((-4.6, y - 0.2), (-2.5, y + 0.25), (0, y), (2.5, y + 0.25), (4.6, y - 0.2))
+        for y in (7.0, 7.9, 8.7)
+    ]
     frown = _both((0.55, 5.2), (0.7, 6.1), (0.6, 6.9))
-    crow = [c for dy in (-0.55, 0.0, 0.55) for c in _both((5.1, 3.5 + 0.5 * dy), (6.0, 3.6 + 1.3 * dy), (6.7, 3.6 + 2.2 * dy))]
+    crow = [
+        c
+        for dy in (-0.55, 0.0, 0.55)
+        for c in _both((5.1, 3.5 + 0.5 * dy), (6.0, 3.6 + 1.3 * dy), (6.7, 3.6 + 2.2 * dy))
+    ]
     under = [c for d in (0.0, 0.5) for c in _both((2.0, 2.3 - d), (3.1, 1.75 - d), (4.5, 2.3 - d))]
     nasal = _both((1.75, 0.5), (2.5, -1.0), (3.1, -2.6), (3.3, -3.6))
     mario = _both((2.8, -4.0), (3.0, -5.0), (2.9, -5.9))
@@ -127,13 +134,41 @@ def regions() -> Regions:
     """The shared masks, painted once per process from the mean head's landmarks."""
     lips = np.zeros((CHART, CHART), np.float32)
     lips = _polygon(_at(_LIPS), 0.7, 0.02)
-    jaw = _curve((-7.2, 1.5), (-7.2, -3.0), (-6.6, -6.6), (-4.2, -9.0), (0, -9.8), (4.2, -9.0), (6.6, -6.6), (7.2, -3.0), (7.2, 1.5))
-    inner = _curve((6.2, -0.3), (4.9, -2.2), (3.7, -2.2), (2.7, -1.35), (0, -1.25), (-2.7, -1.35), (-3.7, -2.2), (-4.9, -2.2), (-6.2, -0.3))
+    jaw = _curve(
+        (-7.2, 1.5),
+        (-7.2, -3.0),
+        (-6.6, -6.6),
+        (-4.2, -9.0),
+        (0, -9.8),
+        (4.2, -9.0),
+        (6.6, -6.6),
+        (7.2, -3.0),
+        (7.2, 1.5),
+    )
+    inner = _curve(
+        (6.2, -0.3),
+        (4.9, -2.2),
+        (3.7, -2.2),
+        (2.7, -1.35),
+        (0, -1.25),
+        (-2.7, -1.35),
+        (-3.7, -2.2),
+        (-4.9, -2.2),
+        (-6.2, -0.3),
+    )
     keep = 1.0 - np.clip(_polygon(_at(_LIPS), 2.0, 0.12), 0, 1)
     beard = _polygon(np.concatenate([jaw, inner]), 5.0) * keep
     below = _stroke(_curve((-3, -8.5), (0, -9.5), (3, -8.5)), 16, 9)
     beard = np.clip(beard + 0.6 * below, 0, 1) * keep
-    tache = _polygon(np.concatenate([_curve((-2.9, -3.3), (-1.9, -1.8), (0, -1.35), (1.9, -1.8), (2.9, -3.3)), _curve((2.6, -3.2), (0, -2.6), (-2.6, -3.2))]), 2.0)
+    tache = _polygon(
+        np.concatenate(
+            [
+                _curve((-2.9, -3.3), (-1.9, -1.8), (0, -1.35), (1.9, -1.8), (2.9, -3.3)),
+                _curve((2.6, -3.2), (0, -2.6), (-2.6, -3.2)),
+            ]
+        ),
+        2.0,
+    )
     chin = np.clip(_blob(199, 34, 24) * 1.6 + _blob(18, 22, 14) * 0.6, 0, 1)
     lids = np.maximum(*[_polygon(_at(p), 2.5, 0.25) for p in _LIDS])
     socket = np.maximum(*[_polygon(_at(p), 7.0, 0.75) for p in _LIDS])
@@ -189,12 +224,18 @@ def _brow_hairs(rng: Rng, look: Look) -> Float:
         v = 0.5 + (rng.random(count) - 0.5) * wide
         root = low + (high - low) * v[:, None] + [0.0, 2.2 - arch * np.sin(np.pi * u).mean()]
         out = -1.0 if side == 0 else 1.0
-        lean = np.interp(u, [0, 0.25, 0.6, 1], [1.35, 0.75, 0.25, -0.25]) + 0.5 * (0.5 - v) + rng.normal(0, 0.15, count)
+        lean = (
+            np.interp(u, [0, 0.25, 0.6, 1], [1.35, 0.75, 0.25, -0.25])
+            + 0.5 * (0.5 - v)
+            + rng.normal(0, 0.15, count)
+        )
         length = rng.uniform(5.0, 9.0, count) * np.interp(u, [0, 0.2, 1], [0.75, 1.1, 0.85])
         tip = root + np.stack([out * np.cos(lean), -np.sin(lean)], 1) * length[:, None]
         mark = np.zeros((CHART, CHART), np.uint8)
         for a, b in zip(np.round(root * 16).astype(int), np.round(tip * 16).astype(int), strict=True):
-            cv2.line(mark, tuple(map(int, a)), tuple(map(int, b)), int(rng.integers(120, 230)), 1, cv2.LINE_AA, 4)
+            cv2.line(
+                mark, tuple(map(int, a)), tuple(map(int, b)), int(rng.integers(120, 230)), 1, cv2.LINE_AA, 4
+            )
         sheet = np.maximum(sheet, mark.astype(np.float32) / 255.0)
     soft = cv2.GaussianBlur(sheet, (0, 0), 0.6) * 0.9 + 0.75 * cv2.GaussianBlur(sheet, (0, 0), 2.2)
     return np.clip(soft * (0.5 + 0.6 * look.brow), 0, 0.96).astype(np.float32)
@@ -202,7 +243,15 @@ def _brow_hairs(rng: Rng, look: Look) -> Float:
 
 def _stubble(rng: Rng, look: Look) -> Float:
     r = regions()
-    zone = {"none": 0.0, "shadow": 0.3, "stubble": 0.62, "moustache": 0.22, "goatee": 0.25, "short": 0.85, "full": 0.9}
+    zone = {
+        "none": 0.0,
+        "shadow": 0.3,
+        "stubble": 0.62,
+        "moustache": 0.22,
+        "goatee": 0.25,
+        "short": 0.85,
+        "full": 0.9,
+    }
     strength = zone[look.beard]
     if strength == 0.0:
         return np.zeros((CHART, CHART), np.float32)
@@ -286,7 +335,9 @@ def _freckles(colour: Float, look: Look, rng: Rng) -> None:
     r = regions()
     if look.freckles > 0.05:
         where = np.clip(0.12 + r.cheeks + r.nose, 0, 1) * (1 - r.lips_soft)
-        _tint(colour, _spots(rng, int(700 * min(look.freckles, 1.0)), (0.3, 1.4), where) * 0.7, (0.82, 0.7, 0.6))
+        _tint(
+            colour, _spots(rng, int(700 * min(look.freckles, 1.0)), (0.3, 1.4), where) * 0.7, (0.82, 0.7, 0.6)
+        )
     everywhere = np.ones((CHART, CHART), np.float32)
     if look.moles:
         _tint(colour, _spots(rng, look.moles, (1.0, 2.2), everywhere), (0.5, 0.4, 0.36))
@@ -333,16 +384,25 @@ def paint_relief(look: Look) -> Bytes:
     rng, r = np.random.default_rng([look.seed, 2]), regions()
     pores = cv2.GaussianBlur(rng.standard_normal((CHART, CHART), np.float32), (0, 0), 0.8)
     height = 0.35 * pores * (0.6 + 0.8 * look.age) + 0.1 * _clouds(rng, 6)
-    for mask, strength in zip(r.lines, _line_strengths(look, np.random.default_rng([look.seed, 3])), strict=True):
+    for mask, strength in zip(
+        r.lines, _line_strengths(look, np.random.default_rng([look.seed, 3])), strict=True
+    ):
         if strength > 0.02:
             height -= np.float32(2.6 * strength) * mask
     creases = np.zeros((CHART, CHART), np.float32) + cv2.GaussianBlur(
         rng.standard_normal((1, CHART)).astype(np.float32), (0, 0), 0.9
     )
-    height += 1.2 * r.lips * creases + 0.9 * r.lips_soft
+    height += 0.7 * r.lips * creases + 0.9 * r.lips_soft
     height += 0.5 * cv2.GaussianBlur(r.brow_zone, (0, 0), 1.0)
     across, down = cv2.Sobel(height, cv2.CV_32F, 1, 0), cv2.Sobel(height, cv2.CV_32F, 0, 1)
-    gloss = 0.5 + 0.35 * r.nose + 0.15 * r.cheeks + 0.1 * _clouds(rng, 10) - 0.25 * r.sockets - 0.2 * r.beard * look.male
+    gloss = (
+        0.5
+        + 0.35 * r.nose
+        + 0.15 * r.cheeks
+        + 0.1 * _clouds(rng, 10)
+        - 0.25 * r.sockets
+        - 0.2 * r.beard * look.male
+    )
     gloss = gloss + r.lips * (0.25 + 0.5 * look.makeup) + 0.25 * (0.5 + 0.3 * pores)
     region = np.where(r.lips > 0.5, 1.0, np.where(r.brow_zone > 0.15, 0.5, 0.0)).astype(np.float32)
     out = cv2.merge([0.5 + 0.06 * across, 0.5 - 0.06 * down, np.maximum(gloss, 0.0) * 0.75, region])

@@ -55,9 +55,11 @@ def _cloth_colour(rng: Rng) -> Float:
 
 def draw_clothes(rng: Rng, male: float) -> Clothes:
     """Something to wear, by chance."""
-    suit = rng.random() < 0.22
-    kind = int(rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.12, 0.13] if male < 0.5 else [0.55, 0.28, 0.14, 0.03]))
-    collar = str(rng.choice(["none", "shirt", "hood"], p=[0.55, 0.3, 0.15]))
+    suit = rng.random() < 0.13
+    kind = int(
+        rng.choice([0, 1, 2, 3], p=[0.45, 0.3, 0.12, 0.13] if male < 0.5 else [0.55, 0.28, 0.14, 0.03])
+    )
+    collar = str(rng.choice(["none", "shirt", "hood"], p=[0.62, 0.23, 0.15]))
     front = 0
     if suit:
         kind, collar, front = 0, "shirt", int(rng.choice([1, 2]))
@@ -115,7 +117,12 @@ def _torso(head: Float, broad: float) -> tuple[Float, Int]:
     for down, wide, front, back in zip(_DOWN, _WIDE, _FRONT, _BACK, strict=True):
         power = float(np.interp(down, [9, 16, 26], [1.0, 0.9, 0.75]))
         s, c = np.sin(angle), np.cos(angle)
-        x = wide * (1.0 + (broad - 1.0) * min(1.0, max(0.0, (down - 10) / 5))) * np.sign(s) * np.abs(s) ** power
+        x = (
+            wide
+            * (1.0 + (broad - 1.0) * min(1.0, max(0.0, (down - 10) / 5)))
+            * np.sign(s)
+            * np.abs(s) ** power
+        )
         z = np.where(c > 0, front + 1.0, back - 1.0) * np.sign(c) * np.abs(c) ** power - 1.0
         rows.append(np.stack([x, np.full_like(x, -down), z], 1))
     grid = np.array(rows, np.float32)
@@ -135,13 +142,17 @@ def _torso(head: Float, broad: float) -> tuple[Float, Int]:
     return _sheet(grid)
 
 
-def _ring(heights: tuple[float, ...], radii: tuple[float, ...], gap: float, tilt: float, thick: float = 0.0) -> tuple[Float, Int]:
+def _ring(
+    heights: tuple[float, ...], radii: tuple[float, ...], gap: float, tilt: float, thick: float = 0.0
+) -> tuple[Float, Int]:
     """A band around the neck, open in front by ``gap`` rad, lower in front by ``tilt`` cm."""
     angle = np.linspace(gap, 2 * np.pi - gap, 64)
     rows = []
     for height, radius in zip(heights, radii, strict=True):
         drop = tilt * (0.5 + 0.5 * np.cos(angle))
-        rows.append(np.stack([radius * 1.02 * np.sin(angle), height - drop, radius * np.cos(angle) * 0.92 - 1.3], 1))
+        rows.append(
+            np.stack([radius * 1.02 * np.sin(angle), height - drop, radius * np.cos(angle) * 0.92 - 1.3], 1)
+        )
     return _sheet(np.array(rows, np.float32), closed=False)
 
 
@@ -150,20 +161,52 @@ def _collar(kind: str, head: Float, gap: float) -> list[tuple[Float, Int]]:
     near = np.abs(neck[:, 1] + 9.5) < 1.5
     r = float(np.quantile(np.hypot(neck[near, 0], neck[near, 2] + 1.3), 0.9)) + 0.35 if near.any() else 6.6
     if kind == "roll":
-        return [_ring((-6.4, -6.2, -6.6, -8.4, -10.4, -12.2), (r - 0.1, r + 0.25, r + 0.5, r + 0.65, r + 0.9, r + 1.7), 0.0, 1.6)]
+        return [
+            _ring(
+                (-6.4, -6.2, -6.6, -8.4, -10.4, -12.2),
+                (r - 0.1, r + 0.25, r + 0.5, r + 0.65, r + 0.9, r + 1.7),
+                0.0,
+                1.6,
+            )
+        ]
     if kind == "hood":
-        return [_ring((-12.8, -11.2, -9.9, -9.4, -9.9, -11.2, -12.8), (r + 0.8, r + 0.5, r + 0.9, r + 1.9, r + 3.0, r + 3.5, r + 3.4), 0.12, 3.6)]
+        return [
+            _ring(
+                (-12.8, -11.2, -9.9, -9.4, -9.9, -11.2, -12.8),
+                (r + 0.8, r + 0.5, r + 0.9, r + 1.9, r + 3.0, r + 3.5, r + 3.4),
+                0.12,
+                3.6,
+            )
+        ]
     if kind == "shirt":
         angle = np.linspace(gap, 2 * np.pi - gap, 64)
         drop = 4.2 * (0.5 + 0.5 * np.cos(angle))
-        point = np.exp(-((np.minimum(angle, 2 * np.pi - angle) - 0.38) / 0.28) ** 2)
+        point = np.exp(-(((np.minimum(angle, 2 * np.pi - angle) - 0.38) / 0.28) ** 2))
         stand, fold = [], []
         for height, radius in ((-12.2, 0.9), (-9.4, 0.3), (-7.7, 0.15)):
-            stand.append(np.stack([(r + radius) * 1.02 * np.sin(angle), height - drop, (r + radius) * np.cos(angle) * 0.92 - 1.3], 1))
+            stand.append(
+                np.stack(
+                    [
+                        (r + radius) * 1.02 * np.sin(angle),
+                        height - drop,
+                        (r + radius) * np.cos(angle) * 0.92 - 1.3,
+                    ],
+                    1,
+                )
+            )
         for share in (0.0, 0.12, 0.5, 1.0):
             radius = r + 0.2 + 0.5 * np.sqrt(share) + share * (0.55 + 0.75 * point)
             height = -7.65 - drop - share * (2.2 + 2.6 * point) + 0.2 * (share == 0.12)
-            fold.append(np.stack([radius * 1.02 * np.sin(angle) + 1.1 * share * point * np.sign(np.sin(angle)), height, radius * np.cos(angle) * 0.92 - 1.3], 1))
+            fold.append(
+                np.stack(
+                    [
+                        radius * 1.02 * np.sin(angle) + 1.1 * share * point * np.sign(np.sin(angle)),
+                        height,
+                        radius * np.cos(angle) * 0.92 - 1.3,
+                    ],
+                    1,
+                )
+            )
         return [_sheet(np.array(rows, np.float32), closed=False) for rows in (stand, fold)]
     return []
 
@@ -177,7 +220,9 @@ def clothes_mesh(clothes: Clothes, head: Float) -> Mesh:
     count = len(points)
     for band, faces in _collar(clothes.collar, head, 0.0 if clothes.front else 0.1):
         n = len(band)
-        paint.append(np.stack([np.ones(n), np.full(n, 0.85), np.full(n, float(clothes.front > 0)), np.ones(n)], 1))
+        paint.append(
+            np.stack([np.ones(n), np.full(n, 0.85), np.full(n, float(clothes.front > 0)), np.ones(n)], 1)
+        )
         all_points.append(band)
         all_triangles.append(faces + count)
         normal.append(normals_of(band, faces))
@@ -244,14 +289,26 @@ def frame_mesh(glasses: Glasses, head: Float) -> Mesh:
         parts.append(_tube(arm * [sign, 1, 1], r * 0.9, False))
     inner = float(np.maximum(middle[0], glasses.width / 2 + 0.75) - glasses.width / 2)
     t = np.linspace(-1, 1, 9)
-    bridge = np.stack([t * inner, middle[1] + 0.18 * glasses.height + 0.25 * (1 - t**2), middle[2] + 0.15 * (1 - t**2) - 0.028 * inner**2], 1)
+    bridge = np.stack(
+        [
+            t * inner,
+            middle[1] + 0.18 * glasses.height + 0.25 * (1 - t**2),
+            middle[2] + 0.15 * (1 - t**2) - 0.028 * inner**2,
+        ],
+        1,
+    )
     parts.append(_tube(bridge, r * 0.85, False))
     offset, triangles = 0, []
     for points, _, faces in parts:
         triangles.append(faces + offset)
         offset += len(points)
     paint = np.ones((offset, 4), np.float32)
-    return Mesh(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), paint, np.concatenate(triangles).astype(np.int32))
+    return Mesh(
+        np.concatenate([p[0] for p in parts]),
+        np.concatenate([p[1] for p in parts]),
+        paint,
+        np.concatenate(triangles).astype(np.int32),
+    )
 
 
 def lens_mesh(glasses: Glasses, head: Float) -> Mesh:
@@ -269,4 +326,9 @@ def lens_mesh(glasses: Glasses, head: Float) -> Mesh:
         fan = np.stack([np.zeros(48, int), 1 + ring, 1 + (ring + 1) % 48], 1)
         triangles.append(fan + 49 * k)
     paint = np.ones((98, 4), np.float32)
-    return Mesh(np.concatenate(points).astype(np.float32), np.concatenate(normal).astype(np.float32), paint, np.concatenate(triangles).astype(np.int32))
+    return Mesh(
+        np.concatenate(points).astype(np.float32),
+        np.concatenate(normal).astype(np.float32),
+        paint,
+        np.concatenate(triangles).astype(np.int32),
+    )
