@@ -193,7 +193,8 @@ def cuda_graph_runner(
     network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def body(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        # TF32 keeps 10 bits of a number: that is not what f32 asks for.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             outputs = network(*(_channels_last(value) for value in inputs))
         listed = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
         return tuple(value.contiguous() for value in listed)

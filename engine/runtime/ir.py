@@ -83,8 +83,10 @@ def convert(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    """The line of OpenVINO's report that names the cause: an operation it lacks, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    missing = [line.removeprefix("-- ") for line in lines if "No conversion rule" in line]
+    return (missing or lines or [type(error).__name__])[0]
 
 
 def network_hash(model: Any) -> str:

@@ -134,6 +134,8 @@ def _compile(model: Any, precision: str, threads: int) -> Any:
     hints = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        # A pinned thread waits for whatever else runs on its core, with another core idle beside it.
+        "ENABLE_CPU_PINNING": False,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": arithmetic,
     }

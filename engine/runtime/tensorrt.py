@@ -90,6 +90,7 @@ def build_plan(trt: Any, onnx: bytes, timings: bytes) -> tuple[bytes, bytes]:
         raise BackendError(f"tensorrt cannot read this network: {errors or 'no reason given'}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
+    config.clear_flag(trt.BuilderFlag.TF32)  # f32 is f32
     cache = config.create_timing_cache(timings)
     if cache is None or not config.set_timing_cache(cache, False):
         # Another version's or another device's: begin anew.

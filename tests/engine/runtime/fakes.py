@@ -225,6 +225,7 @@ class FakeTensorRT:
         self.fail: str | None = None
         self._cuda = cuda
         self.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+        self.BuilderFlag = SimpleNamespace(TF32="tf32")
         self.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
         self.TensorIOMode = SimpleNamespace(NONE=0, INPUT=1, OUTPUT=2)
         names = ("FLOAT", "HALF", "BF16", "INT64", "INT32", "INT8", "UINT8", "BOOL")
@@ -261,6 +262,9 @@ class _Config:
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
         assert pool == "workspace"
         assert size > 0
+
+    def clear_flag(self, flag: str) -> None:
+        self._fake.note(f"clear {flag}")
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> Any:
         self._fake.note("create_timing_cache" if serialized_timing_cache else "new_timing_cache")

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from engine.encoders.acoustic import AcousticModel, AcousticStep
 from engine.errors import BackendError
-from engine.runtime import BACKENDS, Precision, available_backends, compile
+from engine.runtime import BACKENDS, available_backends, compile
 from tests.conftest import REPO
-from tests.engine.runtime.nets import example, warp_net
 
 HERE = [
     pytest.param(name, marks=pytest.mark.gpu if name in ("cuda_graph", "tensorrt") else ())
@@ -85,53 +84,6 @@ def test_recurrent_step_compiles(batch: int) -> None:
         outputs = runner(mel[:, 4 * step : 4 * step + 4], *state)
         state = outputs[2:]  # type: ignore[assignment]
         torch.testing.assert_close(outputs[0], whole[:, step], atol=1e-4, rtol=1e-3)
-
-
-TOLERANCES: dict[tuple[str, Precision], tuple[float, float]] = {
-    # Largest and mean difference of a picture in 0..1 from eager f32.
-    ("eager", "f32"): (1e-6, 1e-7),
-    ("eager", "bf16"): (0.03, 0.004),
-    ("eager", "f16"): (0.005, 0.0005),
-    ("openvino", "f32"): (2e-4, 2e-5),
-    ("openvino", "bf16"): (0.03, 0.004),
-    ("openvino", "f16"): (0.005, 0.0005),
-    ("openvino", "int8"): (0.08, 0.01),
-    ("cuda_graph", "f32"): (0.005, 0.0005),  # convolutions may use TF32
-    ("cuda_graph", "bf16"): (0.03, 0.004),
-    ("cuda_graph", "f16"): (0.005, 0.0005),
-    ("tensorrt", "f32"): (0.005, 0.0005),
-    ("tensorrt", "f16"): (0.005, 0.0005),
-}
-
-
-@pytest.mark.parametrize(
-    ("backend", "precision"),
-    [
-        pytest.param(b, p, marks=pytest.mark.gpu if b in ("cuda_graph", "tensorrt") else ())
-        for b, p in TOLERANCES
-    ],
-)
-@torch.no_grad()
-def test_pictures_stay_within_the_stated_tolerance(backend: str, precision: Precision) -> None:
-    _need(backend)
-    if precision == "int8":
-        pytest.importorskip("nncf", reason="int8 quantisation needs nncf (visavis[int8])")
-    net = warp_net()
-    frames = [example(seed) for seed in range(10, 26)] if precision == "int8" else None
-    try:
-        runner = compile(net, example(), backend, precision, calibration=frames)
-    except BackendError as error:
-        if "arithmetic" in str(error) or "cannot compute in f16" in str(error):
-            pytest.skip(str(error))
-        raise
-    assert runner.precision == precision
-    largest, mean = TOLERANCES[backend, precision]
-    for seed in range(4):
-        (picture, _), (expected, _) = runner(*example(seed)), net(*example(seed))
-        assert picture.dtype == torch.float32
-        wrong = (picture - expected).abs()
-        assert float(wrong.max()) <= largest
-        assert float(wrong.mean()) <= mean
 
 
 def test_precisions_that_a_backend_lacks_are_refused() -> None:
@@ -215,6 +167,7 @@ def test_auto_falls_back_loudly_and_a_named_backend_does_not() -> None:
     runner = compile(_Unreadable(), example)
     assert runner.backend == "eager"
     assert "cannot run this network" in runner.reason
+    assert "linalg_eigvals" in runner.reason
     with pytest.raises(BackendError, match="cannot run this network"):
         compile(_Unreadable(), example, "openvino")
 

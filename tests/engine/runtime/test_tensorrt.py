@@ -106,6 +106,7 @@ def test_an_engine_from_export_to_captured_frame() -> None:
     net = _net()
     runner = tensorrt_runner(net, _small(0), "f32", "test", trt=trt, api=cuda)
     assert runner.backend == "tensorrt"
+    assert trt.calls.index("clear tf32") < trt.calls.index("build")
     assert trt.calls.index("parse") < trt.calls.index("build") < trt.calls.index("deserialize")
     # TensorRT asks for an execution before a capture.
     executions = trt.calls.count("execute_async_v3")
