@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.errors import AvatarError, ConfigError
 from engine.pipeline import Pipeline
@@ -12,9 +12,26 @@ from engine.types import FACTORS, PixelFormat
 
 if TYPE_CHECKING:
     from engine.samplers.voice import VoiceSampler
-    from engine.stage import Stage
+    from engine.stage import Animator, Stage
 
-__all__ = ["RECIPES", "SYSTEMS", "build", "mixture", "prepare_identity", "restore_identity"]
+__all__ = [
+    "ANIMATORS",
+    "DEFAULT_ANIMATOR",
+    "RECIPES",
+    "SYSTEMS",
+    "Recipe",
+    "build",
+    "mixture",
+    "prepare_identity",
+    "restore_identity",
+    "split_animator",
+]
+
+
+class Recipe(Protocol):
+    """Builds a pipeline; ``animator`` is a name in :data:`ANIMATORS`, "" for the default one."""
+
+    def __call__(self, pixels: PixelFormat, animator: str = "") -> Pipeline: ...
 
 
 @dataclass(frozen=True)
@@ -117,39 +134,57 @@ _FACTOR_NAMES = {"lips": "lips", "head": "pose", "pose": "pose", "eyes": "eyes",
                  "expression": "expression"}  # fmt: skip
 
 
-def _tiny(pixels: PixelFormat) -> Pipeline:
+def _mesh_animator(pixels: PixelFormat) -> Animator:
+    from engine.animators.mesh.animator import MeshAnimator
+
+    return MeshAnimator(pixels)
+
+
+def _gohd_animator(pixels: PixelFormat) -> Animator:
+    from engine.animators.gohd.animator import GohdAnimator
+
+    return GohdAnimator(pixels)
+
+
+ANIMATORS: dict[str, Callable[[PixelFormat], Animator]] = {"mesh": _mesh_animator, "gohd": _gohd_animator}
+"""What draws: the warped photo, or the network that refines it."""
+
+DEFAULT_ANIMATOR = "mesh"
+
+
+def _tiny(pixels: PixelFormat, animator: str = "") -> Pipeline:
     """Random small stages and a drawn face: no weights, no portrait; for tests and transport checks."""
     from engine.animators.tiny import TinyAnimator
     from engine.encoders.tiny import TinyEncoder
     from engine.samplers.tiny import TinySampler
 
+    if animator:
+        raise ConfigError("recipe tiny draws a face of its own; choose another recipe for an animator")
     return Pipeline(TinyEncoder(), TinySampler(), TinyAnimator(pixels=pixels), name="tiny")
 
 
-def _animated(name: str, encoder: Any, sampler: Any, pixels: PixelFormat) -> Pipeline:
-    """With the warped photo, which runs on two CPU cores."""
-    from engine.animators.mesh.animator import MeshAnimator
-
-    return Pipeline(encoder, sampler, MeshAnimator(pixels), name=name)
+def _animated(name: str, encoder: Any, sampler: Any, pixels: PixelFormat, animator: str) -> Pipeline:
+    """With the animator of that name, or the default one."""
+    return Pipeline(encoder, sampler, ANIMATORS[animator or DEFAULT_ANIMATOR](pixels), name=name)
 
 
-def _system(name: str) -> Callable[[PixelFormat], Pipeline]:
-    def make(pixels: PixelFormat) -> Pipeline:
+def _system(name: str) -> Recipe:
+    def make(pixels: PixelFormat, animator: str = "") -> Pipeline:
         system = SYSTEMS[name]
         encoder, features = _ENCODERS[system.encoder]()
-        return _animated(name, encoder, system.make(features, encoder.spec.output), pixels)
+        return _animated(name, encoder, system.make(features, encoder.spec.output), pixels, animator)
 
     return make
 
 
-def _default(pixels: PixelFormat) -> Pipeline:
+def _default(pixels: PixelFormat, animator: str = "") -> Pipeline:
     """What measured best on real people (benchmarks/LOG.md)."""
-    pipeline = _mixed(DEFAULT, pixels) if "=" in DEFAULT else _system(DEFAULT)(pixels)
+    pipeline = _mixed(DEFAULT, pixels, animator) if "=" in DEFAULT else _system(DEFAULT)(pixels, animator)
     pipeline.name = "default"
     return pipeline
 
 
-RECIPES: dict[str, Callable[[PixelFormat], Pipeline]] = {
+RECIPES: dict[str, Recipe] = {
     "default": _default,
     **{name: _system(name) for name in SYSTEMS},
     "tiny": _tiny,
@@ -184,7 +219,26 @@ def mixture(text: str) -> dict[str, str]:
     return {factor: chosen.get(factor, rest) for factor in FACTORS}
 
 
-def _mixed(text: str, pixels: PixelFormat) -> Pipeline:
+def split_animator(text: str) -> tuple[str, str]:
+    """A recipe's text without its ``animator=NAME``, and that name ("" where it names none).
+
+    >>> split_animator("vast,head=osm,animator=gohd")
+    ('vast,head=osm', 'gohd')
+
+    Raises:
+        ConfigError: an unknown animator, or two.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    named = [part.partition("=")[2] for part in parts if part.startswith("animator=")]
+    rest = ",".join(part for part in parts if not part.startswith("animator="))
+    if len(named) > 1:
+        raise ConfigError(f"two animators in {text!r}: name one of {', '.join(ANIMATORS)}")
+    if named and named[0] not in ANIMATORS:
+        raise ConfigError(f"no animator {named[0]!r}; there are {', '.join(ANIMATORS)}")
+    return rest or "default", named[0] if named else ""
+
+
+def _mixed(text: str, pixels: PixelFormat, animator: str = "") -> Pipeline:
     """One encoder per kind of features, one sampler per system, joined factor by factor."""
     from engine.encoders.joined import JoinedEncoder
     from engine.samplers.mixed import MixedSampler
@@ -208,7 +262,7 @@ def _mixed(text: str, pixels: PixelFormat) -> Pipeline:
         names,
         encoder.spec.output,
     )
-    return _animated(text, encoder, sampler, pixels)
+    return _animated(text, encoder, sampler, pixels, animator)
 
 
 def _part(name: str, parts: Mapping[str, str]) -> tuple[str, Callable[[tuple[str, ...], str], VoiceSampler]]:
@@ -223,22 +277,22 @@ def _part(name: str, parts: Mapping[str, str]) -> tuple[str, Callable[[tuple[str
 def build(name: str = "default", pixels: PixelFormat = PixelFormat.RGB) -> Pipeline:
     """The pipeline of recipe ``name``, its weights loaded.
 
-    ``name`` may also mix systems factor by factor (:func:`mixture`).
+    ``name`` may also mix systems factor by factor (:func:`mixture`) and name an animator
+    (``"default,animator=mesh"``).
 
     Raises:
         ConfigError: no such recipe.
         AssetError: weights or model files are missing.
     """
+    name, animator = split_animator(name)
     if "=" in name or "," in name:
-        return _mixed(name, pixels)
+        return _mixed(name, pixels, animator)
     try:
         make = RECIPES[name]
     except KeyError:
         known = ", ".join(sorted(RECIPES))
-        raise ConfigError(
-            f"no recipe {name!r}; there are {known}, and mixtures such as speech,head={DEFAULT}"
-        ) from None
-    return make(pixels)
+        raise ConfigError(f"no recipe {name!r}; there are {known}, and mixtures such as {DEFAULT}") from None
+    return make(pixels, animator)
 
 
 def prepare_identity(pipeline: Pipeline, portrait: Any) -> Any:
@@ -250,15 +304,19 @@ def prepare_identity(pipeline: Pipeline, portrait: Any) -> Any:
 def restore_identity(pipeline: Pipeline, animator: str, arrays: Mapping[str, Any]) -> Any:
     """The identity that ``animator`` saved as ``arrays`` (an avatar's layers).
 
+    The mesh and the gohd animator prepare a face alike and read each other's avatars.
+
     Raises:
         AvatarError: it was made for another animator than the recipe's, or by another version.
     """
     from engine.animators.mesh.identity import MeshIdentity
 
     own = pipeline.animator.spec.name if pipeline.animator is not None else "none"
-    if animator != own or own != "mesh_animator":
+    if not {animator, own} <= {"mesh_animator", "gohd_animator"}:
         raise AvatarError(
             f"this avatar was made for {animator!r}, recipe {pipeline.name} needs {own!r}: "
             f"run 'visavis prepare' on the photo with --recipe {pipeline.name}"
         )
-    return MeshIdentity.from_arrays(arrays)
+    mesh = MeshIdentity.from_arrays(arrays)
+    adopt = getattr(pipeline.animator, "adopt", None)
+    return mesh if adopt is None else adopt(mesh)

@@ -63,6 +63,11 @@ _RECIPES = (
     "which engine to run: default, gohd, flowvq, osm, vast, pdfgc, idle or speech, or a mixture: NAME and "
     "FACTOR=NAME for lips, head, eyes, brows, as vast,head=osm,eyes=gohd (default: %(default)s)"
 )
+_ANIMATORS = ("mesh", "gohd")
+_ANIMATOR = (
+    "what draws: mesh (the warped photo, any CPU) or gohd (a network refines it; about twice the work); "
+    "without it the recipe's own"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         if argv[:1] in (["track"], ["train"]):
             return _hand_over(argv[0], argv[1:])
         args = parser().parse_args(argv)
+        if getattr(args, "animator", None):
+            args.recipe = f"{args.recipe},animator={args.animator}"
         logging.basicConfig(
             level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
         )
@@ -116,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_engine(command: argparse.ArgumentParser, budget: bool = True) -> None:
     command.add_argument("--recipe", default="default", help=_RECIPES)
+    command.add_argument("--animator", choices=_ANIMATORS, help=_ANIMATOR)
     command.add_argument("--seed", type=int, default=0, help="same seed, same motion (default: %(default)s)")
     command.add_argument(
         "--framing",
@@ -230,6 +238,7 @@ def _add_prepare(commands: Any) -> None:
     command.add_argument("--face", type=int, help="which face, where there are several")
     command.add_argument("--consent", default="", metavar="TEXT", help="note on the shown person's consent")
     command.add_argument("--recipe", default="default", help=_RECIPES)
+    command.add_argument("--animator", choices=_ANIMATORS, help=_ANIMATOR)
     command.set_defaults(run=_prepare)
 
 

@@ -6,18 +6,20 @@ Takes exactly the options of ``visavis serve``; every recipe serves its stamped 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from benchmarks.latency.stamped import StampedPipeline
 from engine.pipeline import Pipeline
-from engine.recipes import RECIPES
+from engine.recipes import RECIPES, Recipe
 from engine.types import PixelFormat
 
 __all__ = ["main"]
 
 
-def _stamped(make: Callable[[PixelFormat], Pipeline]) -> Callable[[PixelFormat], Pipeline]:
-    return lambda pixels: StampedPipeline(make(pixels))
+def _stamped(make: Recipe) -> Recipe:
+    def stamped(pixels: PixelFormat, animator: str = "") -> Pipeline:
+        return StampedPipeline(make(pixels, animator))
+
+    return stamped
 
 
 def main(argv: list[str] | None = None) -> int:

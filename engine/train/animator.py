@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from engine.animators.gohd.network import LITE, GohdNet, compose
-from engine.train.animator_data import Batch, HeadPairs, Scenes, augment, collect, rest_rows
+from engine.train.animator_data import Batch, HeadPairs, Scenes, augment, collect, cropped, rest_rows
 from engine.train.animator_losses import (
     Discriminator,
     adversarial,
@@ -53,11 +53,20 @@ class AnimatorTrainer:
         rate: of Adam.
         adversary_from: step from which the discriminator counts.
         seed: of augmentation.
+        crop: px of the square that a step looks at; the region's side for all of it.
     """
 
     def __init__(
-        self, net: GohdNet, pairs: HeadPairs, runs: int, rate: float, adversary_from: int, seed: int = 0
+        self,
+        net: GohdNet,
+        pairs: HeadPairs,
+        runs: int,
+        rate: float,
+        adversary_from: int,
+        seed: int = 0,
+        crop: int = 160,
     ) -> None:
+        self.crop = crop
         self.net, self.pairs, self.runs = net, pairs, runs
         self.judge = Discriminator()
         self.mean = copy.deepcopy(net).eval()
@@ -82,11 +91,13 @@ class AnimatorTrainer:
     def advance(self) -> dict[str, float]:
         """One batch; the losses as numbers."""
         batch = rest_rows(augment(self.pairs.draw(self.runs), self.random), self.random, 0.04)
+        net, corner = self.net, (0, 0)
+        if self.crop < net.size.side:
+            batch, corner = cropped(batch, self.random, self.crop)
         with torch.autocast("cpu", torch.bfloat16):
-            code, f2, f3, f4 = self.net.encoder(batch.source)
-            flow, paint = self.net(
-                batch.guide, batch.grid, batch.window, code, f2, f3, f4, batch.strength
-            )
+            code, f2, f3, f4 = net.encoder(batch.source)
+            z = net.navigate(batch.window, code, batch.strength)
+            flow, paint = net.refine(batch.guide, batch.grid, f2, f3, f4, z, corner)
         flow, paint = flow.float(), paint.float()
         made = compose(batch.guide, flow, paint)
         losses = {
@@ -98,6 +109,8 @@ class AnimatorTrainer:
         if self.step >= self.adversary_from:
             losses |= self._against(batch, made)
         total: Tensor = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
+        if not bool(torch.isfinite(total)):
+            raise FloatingPointError(f"the loss is not finite at step {self.step}: {losses}")
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -188,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=4, help="runs of two frames per batch")
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--adversary-from", type=int, default=1500)
+    parser.add_argument("--crop", type=int, default=160, help="px a step looks at; 256 is everything")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, help="where the whole state is kept (default: OUT.state.pt)")
     parser.add_argument("--resume", action="store_true", help="go on from the state")
@@ -205,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     size = replace(LITE, guided=not args.unguided)
     net = GohdNet(size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pairs = HeadPairs(Scenes(args.heads), SHARES, args.seed)
-    trainer = AnimatorTrainer(net, pairs, args.runs, args.rate, args.adversary_from, args.seed)
+    trainer = AnimatorTrainer(net, pairs, args.runs, args.rate, args.adversary_from, args.seed, args.crop)
     kept = args.state or Path(f"{args.out}.state.pt")
     if args.resume and kept.exists():
         trainer.restore(torch.load(kept, weights_only=False))
@@ -219,7 +233,11 @@ def run(trainer: AnimatorTrainer, dev: Scenes, args: argparse.Namespace, kept: P
     while trainer.step < args.steps:
         share = min(1.0, (time.monotonic() - started) / (60.0 * args.minutes))
         for group in trainer.optimiser.param_groups:
-            group["lr"] = args.rate * min(1.0, (trainer.step + 1) / 200) * (1.0 if share < 0.6 else 2.5 * (1.0 - share) + 0.02)
+            group["lr"] = (
+                args.rate
+                * min(1.0, (trainer.step + 1) / 200)
+                * (1.0 if share < 0.6 else 2.5 * (1.0 - share) + 0.02)
+            )
         recent.append(trainer.advance())
         if trainer.step % 250 == 0 or share >= 1.0 or trainer.step == args.steps:
             scores = dev_scores(trainer.mean, dev)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.errors import ConfigError
 from engine.train.corpus import mirrored
 
-__all__ = ["Batch", "HeadPairs", "Scenes", "augment", "region_weights", "rest_rows"]
+__all__ = ["Batch", "HeadPairs", "Scenes", "augment", "collect", "cropped", "region_weights", "rest_rows"]
 
 _ARRAYS = ("guide", "target", "grid", "window", "points", "index")
 _MOUTH = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146])
@@ -96,7 +96,9 @@ class Scenes:
             if about["frames"] > 1:
                 self.scenes.append(Scene(name, _group(name), source, arrays))
         if not self.scenes:
-            raise ConfigError(f"no scenes under {', '.join(map(str, folders))}: run `visavis train heads` first")
+            raise ConfigError(
+                f"no scenes under {', '.join(map(str, folders))}: run `visavis train heads` first"
+            )
         self.groups: dict[str, list[Scene]] = {}
         for scene in self.scenes:
             self.groups.setdefault(scene.group, []).append(scene)
@@ -202,6 +204,25 @@ def augment(batch: Batch, random: np.random.Generator) -> Batch:
             pictures[k] = F.interpolate(low, (side, side), mode="bicubic").clamp(0.0, 1.0)
     batch.source, batch.guide, batch.target = pictures
     return batch
+
+
+def cropped(batch: Batch, random: np.random.Generator, side: int) -> tuple[Batch, tuple[int, int]]:
+    """A square of ``side`` px out of every picture but the source, the same for all rows, and its corner.
+
+    Sides and corners are multiples of 16, the network's coarsest cell: most of the time is spent per
+    pixel, and a convolution learns as much from two small pieces as from one large one.
+    """
+    room = (batch.guide.shape[-1] - side) // 16
+    y, x = (16 * int(v) for v in np.rint(random.beta(1.5, 1.5, 2) * room))
+    rows, columns = slice(y, y + side), slice(x, x + side)
+    part = replace(
+        batch,
+        guide=batch.guide[..., rows, columns],
+        target=batch.target[..., rows, columns],
+        weight=batch.weight[..., rows, columns],
+        grid=batch.grid[:, y // 4 : (y + side) // 4, x // 4 : (x + side) // 4],
+    )
+    return part, (y, x)
 
 
 def rest_rows(batch: Batch, random: np.random.Generator, share: float) -> Batch:

@@ -39,6 +39,7 @@ from engine.face.image import Picture, load_image
 from engine.face.landmarks import find_faces
 from engine.face.portrait import Portrait, analyse_portrait
 from engine.face.reenact import box_of, fitted_motion, open_reenactment, usable_frames
+from engine.synth.shards import open_shards
 from engine.train.provenance import commit
 from engine.types import MOTION
 
@@ -49,6 +50,8 @@ Bytes = NDArray[np.uint8]
 
 RUN = 4
 """Consecutive frames that are kept together, for what a loss says about motion."""
+_LOST = 3.0
+"""Motion beyond this, in any column, is a lost track."""
 _APART = 45
 """Least distance of two portraits from one clip, frames."""
 
@@ -64,16 +67,14 @@ class Scene:
     points: Float
     """float32 [T, 478, 2] crop px"""
     frames: Iterator[tuple[int, Bytes]]
+    held: bool = False
+    """the frames do not follow one another: each counts as held, its window is its own motion"""
 
 
 def _runs(valid: NDArray[np.bool_], count: int) -> list[int]:
     """Indices of at most ``count`` frames in runs of :data:`RUN`, spread over the valid ones."""
     context = LITE.window - 1
-    starts = [
-        t
-        for t in range(context, len(valid) - RUN + 1)
-        if valid[t - context : t + RUN].all()
-    ]
+    starts = [t for t in range(context, len(valid) - RUN + 1) if valid[t - context : t + RUN].all()]
     wanted = max(1, count // RUN)
     taken: list[int] = []
     for t in np.array(starts)[np.linspace(0, len(starts) - 1, wanted).astype(int)] if starts else []:
@@ -100,7 +101,8 @@ def write_scene(scene: Scene, out: Path, wanted: Sequence[int]) -> int:
         rows["guide"].append(guide.picture)
         rows["target"].append(guide.region.cut(crop, side))
         rows["grid"].append(guide.grid.astype(np.float16))
-        rows["window"].append(scene.motion[n - LITE.window + 1 : n + 1] - identity.rest)
+        past = [n] * LITE.window if scene.held else range(n - LITE.window + 1, n + 1)
+        rows["window"].append(scene.motion[list(past)] - identity.rest)
         rows["points"].append((scene.points[n] @ matrix[:, :2].T + matrix[:, 2]).astype(np.float16))
         rows["index"].append(np.int32(n))
     if not rows["index"]:
@@ -206,6 +208,30 @@ def _drawn_portrait(
     raise FaceError(f"no drawn frame of {name} can be a portrait")
 
 
+# -- synthetic people --------------------------------------------------------------------------
+
+
+def people_scene(name: str, frames: NDArray[np.uint8]) -> Scene:
+    """One synthetic person: ``frames`` uint8 [K, S, S, 3], the first one the portrait.
+
+    Raises:
+        FaceError: the first frame cannot be a portrait.
+    """
+    portrait = analyse_portrait(Picture(np.ascontiguousarray(frames[0]), source=name))
+    box, points = box_of(portrait), np.full((len(frames), 478, 2), np.nan, np.float32)
+    crops = [cut(np.ascontiguousarray(frame), box) for frame in frames]
+    for k, crop in enumerate(crops):
+        faces = find_faces(crop)
+        if faces:
+            points[k] = faces[0].points
+    valid = np.isfinite(points).all(axis=(1, 2))
+    # Each frame by itself: they do not follow one another, so nothing may be smoothed over them.
+    motion = np.full((len(frames), MOTION.size), np.nan, np.float32)
+    for k in np.flatnonzero(valid):
+        motion[k] = fitted_motion(points[k : k + 1], valid[k : k + 1], portrait.fit)[0]
+    return Scene(name, portrait, motion, points, iter(list(enumerate(crops))), held=True)
+
+
 # -- command -----------------------------------------------------------------------------------
 
 
@@ -264,7 +290,9 @@ def _motions(args: argparse.Namespace, count: int, seed: int) -> list[Float]:
 
 def _write(args: argparse.Namespace, name: str, scene: Scene, count: int) -> str:
     valid = np.isfinite(scene.motion).all(1) & np.isfinite(scene.points).all((1, 2))
-    written = write_scene(scene, args.out / name, _runs(valid, count))
+    valid &= np.abs(np.nan_to_num(scene.motion)).max(1) < _LOST
+    wanted = np.flatnonzero(valid).tolist() if scene.held else _runs(valid, count)
+    written = write_scene(scene, args.out / name, wanted)
     return f"{name}: {written} frames"
 
 
@@ -281,6 +309,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=120, help="frames per scene of a long clip")
     parser.add_argument("--sentences", type=int, default=60, help="short sentence clips of the one reader")
     parser.add_argument("--photos", type=int, default=2, help="scenes per training portrait")
+    parser.add_argument("--people", type=Path, help="shards of `visavis train synth`: their people too")
+    parser.add_argument("--most-people", type=int, default=150)
     args = parser.parse_args(argv)
     done = 0
     for name, clip, track, frame, count in tqdm(list(_real(args)), "clips"):
@@ -295,7 +325,19 @@ def main(argv: list[str] | None = None) -> int:
                 lambda p=path, s=seed: photo_scene(args.data / p, _motions(args, 12, s), s),  # type: ignore[misc]
                 args.frames,
             )  # fmt: skip
+    for name, frames in _people(args) if args.people else ():
+        done += _once(args, name, lambda n=name, f=frames: people_scene(n, f), 0)  # type: ignore[misc]
     return 0 if done else 1
+
+
+def _people(args: argparse.Namespace) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(name, frames) of synthetic people."""
+    left = args.most_people
+    for shard in open_shards(args.people):
+        person = np.asarray(shard["person"])
+        for one in np.unique(person)[: max(left, 0)].tolist():
+            left -= 1
+            yield f"people__{one:06d}", np.asarray(shard["frames"][person == one])
 
 
 def _once(args: argparse.Namespace, name: str, make, count: int) -> int:  # type: ignore[no-untyped-def]

@@ -73,6 +73,8 @@ def _cut(frame: Bytes, x0: int, y0: int, side: int) -> Bytes:
 def _paste(picture: Bytes, frame: Bytes, x0: int, y0: int) -> None:
     """Lay ``picture`` over ``frame`` at (x0, y0) as far as it is inside."""
     side = picture.shape[0]
-    (left, right), (top, bottom) = (_overlap(v, side, n) for v, n in ((x0, frame.shape[1]), (y0, frame.shape[0])))
+    (left, right), (top, bottom) = (
+        _overlap(v, side, n) for v, n in ((x0, frame.shape[1]), (y0, frame.shape[0]))
+    )
     if left < right and top < bottom:
         frame[top:bottom, left:right] = picture[top - y0 : bottom - y0, left - x0 : right - x0]

@@ -22,6 +22,8 @@ __all__ = ["LITE", "Decoder", "Encoder", "GohdNet", "Refiner", "Size", "compose"
 _EXPRESSION = slice(0, 64)
 _POSE = slice(64, 70)
 _GAZE = slice(70, 72)
+_MOST = 3.0
+"""No real motion is further from rest, in any column; what is comes from a lost track."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Navigation(nn.Module):
     def forward(self, window: Tensor, code: Tensor) -> Tensor:
         """``window`` [B, W, 72] (motion minus the portrait's rest) and ``code`` z_s [B, Z] to w [B, Z]."""
         # Radians and inter-ocular distances are small beside coefficients of 0..1.
+        window = window.clamp(-_MOST, _MOST)
         rows = torch.cat([window[..., _EXPRESSION], 3.0 * window[..., _POSE]], -1)
         driven = self.row(rows).amax(1)
         gaze = self.gaze(3.0 * window[:, -1, _GAZE])
@@ -126,9 +129,7 @@ class Decoder(nn.Module):
         grid4 = F.avg_pool2d(grid3, 2)
         x2 = self.join2(torch.cat([self.down2(x1, code), _carry(f2, grid)], 1), code)
         x3 = self.join3(torch.cat([self.down3(x2, code), _carry(f3, grid3.permute(0, 2, 3, 1))], 1), code)
-        x = self.join4(
-            torch.cat([self.down4(x3, code), _carry(f4, grid4.permute(0, 2, 3, 1))], 1), code
-        )
+        x = self.join4(torch.cat([self.down4(x3, code), _carry(f4, grid4.permute(0, 2, 3, 1))], 1), code)
         for block in self.middle:
             x = block(x, code)
         x = self.mix3(torch.cat([F.pixel_shuffle(self.up3(x), 2), x3], 1), code)
@@ -161,6 +162,9 @@ class GohdNet(nn.Module):
     ``paint`` [B, 4, S, S], share x colour and share. :func:`compose` makes the picture.
     """
 
+    fade: Tensor
+    fade4: Tensor
+
     def __init__(self, size: Size = LITE) -> None:
         super().__init__()
         self.size = size
@@ -190,11 +194,21 @@ class GohdNet(nn.Module):
         return z
 
     def refine(
-        self, guide: Tensor, grid: Tensor, f2: Tensor, f3: Tensor, f4: Tensor, z: Tensor
+        self,
+        guide: Tensor,
+        grid: Tensor,
+        f2: Tensor,
+        f3: Tensor,
+        f4: Tensor,
+        z: Tensor,
+        corner: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
-        """Flow and paint at ``z`` [B, Z]."""
-        flow, paint = self.decoder(guide, grid, f2, f3, f4, z)
-        return flow * self.fade4, paint * self.fade
+        """Flow and paint at ``z`` [B, Z]; ``guide`` may be the part of the region at ``corner`` (y, x)."""
+        flow, paint = self.decoder(guide, grid, f2, f3, f4, z.to(guide.dtype))
+        (y, x), (height, width) = corner, guide.shape[-2:]
+        fade = self.fade[..., y : y + height, x : x + width]
+        fade4 = self.fade4[..., y // 4 : (y + height) // 4, x // 4 : (x + width) // 4]
+        return flow * fade4, paint * fade
 
 
 class Refiner(nn.Module):
@@ -236,5 +250,3 @@ def compose(guide: Tensor, flow: Tensor, paint: Tensor) -> Tensor:
     grid = places[None].expand(batch, -1, -1, -1) + full.permute(0, 2, 3, 1) * scale
     moved = F.grid_sample(guide.float(), grid, "bilinear", "border", align_corners=False)
     return moved * (1.0 - paint[:, 3:].float()) + paint[:, :3].float()
-
-
