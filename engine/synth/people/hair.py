@@ -85,7 +85,7 @@ _STYLES: dict[str, Style] = {
     "bob": Style(850, (14.0, 17.0), 0.9, "part", 1.3, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
     "long": Style(750, (24.0, 34.0), 0.7, "part", 1.6, 0.8, messy=0.08, steps=12),
     "long_side": Style(750, (22.0, 32.0), 0.9, "part", 1.6, 0.8, messy=0.1, part=2.8, steps=12),
-    "wavy": Style(800, (20.0, 30.0), 1.3, "part", 1.2, 0.75, curl=0.75, turns=2.8, messy=0.15, part=1.5, steps=18),
+    "wavy": Style(800, (20.0, 30.0), 1.3, "part", 1.2, 0.85, curl=0.6, turns=2.8, messy=0.08, part=1.5, steps=18),
     "curly": Style(1100, (6.0, 11.0), 1.6, "out", 0.6, 0.5, curl=0.9, turns=2.2, messy=0.35, steps=13),
     "afro": Style(1600, (3.0, 6.0), 3.2, "out", 0.55, 0.02, curl=0.8, turns=2.0, messy=0.6, steps=8),
     "bun": Style(750, (11.0, 15.0), 0.45, "tie", 1.0, 0.0, messy=0.06, steps=11, tail="bun"),
@@ -305,6 +305,9 @@ def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
     along = _unit(np.gradient(chain, axis=1))
     out = _unit(chain - HEAD_CENTRE)
     side = _unit(np.cross(along, out))
+    # Neighbours wave together: curls come in locks.
+    lock = np.sin(0.9 * chain[:, :1, 0] + 1.3) + np.sin(1.1 * chain[:, :1, 1]) + np.sin(0.8 * chain[:, :1, 2])
+    phase = 2.2 * lock[:, 0] + 0.25 * phase
     angle = phase[:, None] + 2 * np.pi * style.turns * t * (length / length.mean())[:, None]
     size = (0.55 * style.curl * np.minimum(1.0, 4.0 * t))[None, :, None]
     wave: Float = size * (np.cos(angle)[..., None] * side + 0.7 * np.sin(angle)[..., None] * out)
@@ -323,13 +326,14 @@ def _cards(
     if not flat:
         side = side + 0.8 * rng.normal(0, 1, (n, 1, 3))
     else:
-        side = side + 0.35 * rng.normal(0, 1, (n, 1, 3))
+        side = side + 0.22 * rng.normal(0, 1, (n, 1, 3))
     side = _unit(side - (side * along).sum(2, keepdims=True) * along)
     half = 0.5 * width[:, None] * np.interp(t, [0, 0.25, 0.7, 1], [0.75, 1.0, 1.0, 0.55])[None]
     left, right = chain - side * half[..., None], chain + side * half[..., None]
     points = np.stack([left, right], 2).reshape(-1, 3).astype(np.float32)
     face = _unit(out - (out * along).sum(2, keepdims=True) * along)
-    bulge = np.stack([face - 0.45 * side, face + 0.45 * side], 2).reshape(-1, 3)
+    face = _unit(face + out)
+    bulge = np.stack([face - 0.2 * side, face + 0.2 * side], 2).reshape(-1, 3)
     u0 = rng.random(n)[:, None]
     u = np.stack(
         [np.broadcast_to(u0, (n, steps)), np.broadcast_to(u0 + 0.035 * width[:, None], (n, steps))], 2
@@ -399,7 +403,7 @@ def _finish(style: Style, chain: Float, rng: Rng, root: Int, body: _Body) -> Car
     top = np.quantile(d[:, 1:], 0.9)
     outer = np.clip(1.0 - (top - d) / max(2.5, style.lift * 1.5), 0.0, 1.0)
     t = np.linspace(0, 1, style.steps)[None]
-    ao = 0.45 + 0.4 * np.minimum(1.0, t * 2.5) + 0.15 * outer
+    ao = 0.45 + 0.2 * np.minimum(1.0, t * 2.5) + 0.35 * outer
     behind = (chain[..., 1] < 0.5) & (np.abs(chain[..., 0]) < 7.0) & (chain[..., 2] < 4.0)
     ao = np.where(behind, ao * 0.6, ao)
     width = style.width * rng.uniform(0.7, 1.3, len(chain))

@@ -18,7 +18,7 @@ from engine.synth.people.look import Look
 from engine.synth.people.model import HeadModel, head_model, label
 from engine.synth.people.scene import Lens, Scene
 from engine.synth.people.skin import paint_relief, paint_skin
-from engine.synth.people.wear import Clothes, Mesh
+from engine.synth.people.wear import Clothes, Mesh, collar_drop
 
 __all__ = ["Drawn", "PersonRenderer"]
 
@@ -220,17 +220,8 @@ class PersonRenderer:
     def _uncovered(self, clothes: Clothes) -> NDArray[np.int32]:
         """Skin triangles, less what lies well under the clothes."""
         p = self.model.basis.mean
-        front = np.clip((p[:, 2] + 3.0) / 6.0, 0.0, 1.0)
-        depth = {
-            0: 15.0 + 0.35 * clothes.depth,
-            1: 15.5 + clothes.depth,
-            2: 11.0,
-            3: 19.0 + 0.5 * clothes.depth,
-        }
-        line = 11.4 + front * (depth[clothes.kind] - 11.4)
-        if clothes.kind < 2:
-            line = np.where(np.abs(p[:, 0]) > 8.0, np.minimum(line, 13.0), line)
-        low = -p[:, 1] + 0.22 * np.maximum(np.hypot(p[:, 0], 0.9 * (p[:, 2] + 1.0)) - 7.5, 0.0) > line
+        drop = collar_drop(p, clothes)
+        low = drop > np.where(np.abs(p[:, 0]) > 9.0, 1.2, 2.4)
         kept: NDArray[np.int32] = self.model.skin[~low[self.model.skin].all(1)]
         return kept
 
@@ -252,7 +243,7 @@ class PersonRenderer:
                "pattern": float(clothes.pattern), "pattern_scale": clothes.scale, "folds": clothes.folds,
                "sheen": clothes.sheen, "open_front": float(clothes.front)}, ("cloth",))  # fmt: skip
         g.set({"iris_a": _linear(look.iris_inner), "iris_b": _linear(look.iris) * 1.25, "white": _linear(look.white),
-               "iris_cm": 0.59 * look.iris_size, "pupil": look.pupil, "vein": 0.3 + 0.5 * look.age, "bright": 2.2,
+               "iris_cm": 0.59 * look.iris_size, "pupil": look.pupil, "vein": 0.25 + 0.5 * look.age, "bright": 2.2,
                "seed": float(look.seed % 97), "eye_radius": 1.5}, ("eye",))  # fmt: skip
         gum = np.array([0.45, 0.16, 0.15]) * (1.0 - 0.45 * look.tone)
         g.set({"tooth": _linear(look.tooth) * 0.85, "gum": gum}, ("mouth",))
@@ -411,11 +402,7 @@ class PersonRenderer:
                 lean = np.array([0.25 * (1 if eye == 0 else -1), 0.0, 0.0]) * (u - 0.3)
                 curl = np.array([0.0, 0.4 if k == 0 else -0.4, 0.0])
                 fine = fine + 0.05 * out
-                rowset = [
-                    fine,
-                    fine + size * (0.8 * out + 0.35 * curl + lean),
-                    fine + size * (1.15 * out + 1.1 * curl + 1.6 * lean),
-                ]
+                rowset = [fine, fine + size * (0.95 * out + 0.3 * curl + lean), fine + size * (1.35 * out + 0.9 * curl + 1.6 * lean)]
                 strips.append(np.stack(rowset))
                 normals.append(np.broadcast_to(out, (3, _LASH, 3)))
                 longest.append(np.full((3, _LASH), 1.0 if k == 0 else 0.8))

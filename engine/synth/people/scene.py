@@ -102,7 +102,7 @@ def draw_light(rng: Rng, tone: float) -> Light:
     warm, cool = _warm(rng, 0.2), _warm(rng, 0.25)
     if rng.random() < 0.08:
         cool = 1.6 * hsv(float(rng.random()), float(rng.uniform(0.4, 0.8)), 1.0)
-    if rng.random() < 0.05:
+    if rng.random() < 0.03:
         warm = 1.3 * hsv(float(rng.random()), float(rng.uniform(0.2, 0.6)), 1.0)
     fill = 1.5 * (1.1 - 0.8 * hard)
     # Few of many sources matter in one place: squares make most of them weak.

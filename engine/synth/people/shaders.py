@@ -303,7 +303,7 @@ void main() {
     if (dot(n, v) < 0.0 && share > 2.0) n = -n;
     float along = paint.x, ao = paint.y;
     vec3 c = mix(hair_root, hair_tip, smoothstep(0.0, 0.9, along + 0.4 * (s.r - 0.5)));
-    c *= (0.45 + 1.1 * s.r) * (0.75 + 0.5 * paint.z);
+    c *= (0.4 + 1.2 * s.r) * (0.86 + 0.28 * paint.z);
     c = mix(c, vec3(dot(c, vec3(0.4)) + 0.22), gray * step(0.6, hash(vec2(floor(uv.x * 90.0), paint.z * 31.0))));
     float open = lit(0.012);
     float tl = dot(t, key_dir), th = dot(t, normalize(key_dir + v));

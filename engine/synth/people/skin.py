@@ -302,7 +302,7 @@ def _region_tints(look: Look, rng: Rng) -> Float:
     ]  # fmt: skip
     if look.makeup > 0.2:
         factors[0] = (1.0, 1 - 0.14 * red - 0.1 * look.makeup, 1 - 0.12 * red - 0.08 * look.makeup)
-    lines = [np.array([0.86, 0.8, 0.78]) ** min(v, 1.0) for v in _line_strengths(look, rng)]
+    lines = [np.array([0.91, 0.87, 0.86]) ** min(v, 1.0) for v in _line_strengths(look, rng)]
     logs = np.log(np.array([*factors, *lines], np.float32))
     tints = np.exp(_stack() @ logs).reshape(CHART // 2, CHART // 2, 3)
     return np.asarray(cv2.resize(tints, (CHART, CHART), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.synth.people.look import Glasses, hsv
 from engine.synth.people.model import head_model
 
-__all__ = ["Clothes", "Mesh", "clothes_mesh", "draw_clothes", "frame_mesh", "lens_mesh", "normals_of"]
+__all__ = ["Clothes", "Mesh", "clothes_mesh", "collar_drop", "draw_clothes", "frame_mesh", "lens_mesh", "normals_of"]
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
@@ -111,7 +111,7 @@ _BACK = np.array([7.0, 7.0, 7.2, 7.5, 8.0, 8.6, 9.4, 10.2, 10.8, 11.2, 11.4, 11.
 
 def _torso(head: Float, broad: float) -> tuple[Float, Int]:
     """Loft from the neck to the chest, never inside the person's own bust."""
-    neck = head[head_model().basis.part("neck")]
+    basis = head_model().basis
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     rows = []
     for down, wide, front, back in zip(_DOWN, _WIDE, _FRONT, _BACK, strict=True):
@@ -126,17 +126,21 @@ def _torso(head: Float, broad: float) -> tuple[Float, Int]:
         z = np.where(c > 0, front + 1.0, back - 1.0) * np.sign(c) * np.abs(c) ** power - 1.0
         rows.append(np.stack([x, np.full_like(x, -down), z], 1))
     grid = np.array(rows, np.float32)
-    # The bust of this person, as a radius by angle near each row's height.
-    about = np.arctan2(neck[:, 0], neck[:, 2] + 1.0)
-    radius = np.hypot(neck[:, 0], neck[:, 2] + 1.0)
+    # Sampled over the triangles: the bust's vertices are sparse.
+    t = basis.triangles_of("neck")
+    weight = np.random.default_rng(0).dirichlet([1.0, 1.0, 1.0], (8, len(t)))
+    bust = np.einsum("sfk,fkc->sfc", weight, head[t]).reshape(-1, 3)
+    about = np.arctan2(bust[:, 0], bust[:, 2] + 1.0)
+    radius = np.hypot(bust[:, 0], bust[:, 2] + 1.0)
     bins = ((about / (2 * np.pi) + 1.0) * 72).astype(int) % 72
     for row, down in zip(grid, _DOWN, strict=True):
-        near = np.abs(-neck[:, 1] - down) < 1.3
+        near = np.abs(-bust[:, 1] - down) < 0.4
         most = np.zeros(72)
         np.maximum.at(most, bins[near], radius[near])
         most = np.maximum.reduce([np.roll(most, k) for k in (-2, -1, 0, 1, 2)])
         own = np.hypot(row[:, 0], row[:, 2] + 1.0)
-        scale = np.maximum(1.0, (most + 0.35) / np.maximum(own, 1e-3))
+        least = np.interp(down, [11.0, 14.0], [0.6, 1.0])  # high rows hug the neck
+        scale = np.maximum(least, (most + 0.42) / np.maximum(own, 1e-3))
         row[:, 0] *= scale
         row[:, 2] = (row[:, 2] + 1.0) * scale - 1.0
     return _sheet(grid)
@@ -218,7 +222,7 @@ def clothes_mesh(clothes: Clothes, head: Float) -> Mesh:
     paint = [np.stack([np.zeros(len(points)), ao, np.zeros(len(points)), np.ones(len(points))], 1)]
     all_points, all_triangles, normal = [points], [triangles], [normals_of(points, triangles)]
     count = len(points)
-    for band, faces in _collar(clothes.collar, head, 0.0 if clothes.front else 0.1):
+    for band, faces in _collar(clothes.collar, head, 0.0 if clothes.front else 0.2):
         n = len(band)
         paint.append(
             np.stack([np.ones(n), np.full(n, 0.85), np.full(n, float(clothes.front > 0)), np.ones(n)], 1)
@@ -231,6 +235,25 @@ def clothes_mesh(clothes: Clothes, head: Float) -> Mesh:
         np.concatenate(all_points), np.concatenate(normal), np.concatenate(paint).astype(np.float32),
         np.concatenate(all_triangles).astype(np.int32),
     )  # fmt: skip
+
+
+def collar_drop(points: Float, clothes: Clothes) -> Float:
+    """How far below the neckline points [N, 3] lie, cm [N]; the shaders' ``collar_line`` in numpy."""
+    x, y, z = points.T
+    t = np.clip((z + 3.0) / 6.0, 0.0, 1.0)
+    f = t * t * (3.0 - 2.0 * t)
+    if clothes.kind == 0:
+        front, back = np.full_like(x, -12.6 - 0.35 * clothes.depth), -9.6
+    elif clothes.kind == 1:
+        u = np.clip(np.abs(x) / (5.5 + 0.2 * clothes.depth), 0.0, 1.0)
+        front, back = -13.0 - clothes.depth + (2.5 + clothes.depth) * u * u * (3.0 - 2.0 * u), -9.4
+    elif clothes.kind == 2:
+        front, back = np.full_like(x, -9.3), -8.7
+    else:
+        front, back = np.full_like(x, -16.5 - 0.5 * clothes.depth), -12.0
+    line = back + f * (front - back)
+    radius = np.hypot(x, 0.9 * (z + 1.0))
+    return np.asarray(line - y + 0.22 * np.maximum(radius - 7.5, 0.0), np.float32)
 
 
 # -- glasses ------------------------------------------------------------------------------------
