@@ -50,13 +50,18 @@ class Shard:
         return array
 
 
+def _lasting(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if key != "commit"}
+
+
 class ShardWriter:
     """Collects rows and writes a shard for every ``rows`` of them.
 
     Args:
         folder: the set; made if it is missing, continued if shards lie there.
         rows: rows of a full shard; what is added at once stays in one shard.
-        meta: written to every shard's ``meta.json``. Continuing a set with another ``meta`` is refused.
+        meta: written to every shard's ``meta.json``. Continuing a set with another ``meta`` is refused; only
+            ``commit`` may differ.
 
     Raises:
         InputError: the set was written with another ``meta``, or a shard is damaged.
@@ -70,7 +75,7 @@ class ShardWriter:
             shutil.rmtree(left)
         there = open_shards(folder) if any(folder.glob("shard_*")) else []
         for shard in there:
-            if shard.meta != self.meta:
+            if _lasting(shard.meta) != _lasting(self.meta):
                 raise InputError(
                     f"{shard.path} was written with {shard.meta}, not {self.meta}: choose another folder"
                 )
