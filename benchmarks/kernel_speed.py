@@ -6,6 +6,8 @@ counts of :mod:`benchmarks.kernel_cases`), and **of roof**: the least time that 
 copy bandwidth and float32 matmul speed allow, over the median time. A GPU is timed with CUDA events
 and a cold cache (what the cache holds is overwritten before each call; ``--warm`` leaves it), with
 launch gaps hidden behind that write; the CPU with one thread and a warm cache (``--cold`` for cold).
+On a CPU that others use too, ``--clock thread`` counts only the time that the calling thread ran, and
+leaves out the rows of two threads.
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ _COLUMNS = ("p50", "p95", "p99", "GB/s", "GFLOP/s", "of roof")
 
 
 class Watch:
-    """Times calls on one device; ``cold`` empties its cache before each."""
+    """Times calls on one device; ``cold`` empties its cache before each, ``clock`` is the CPU's."""
 
-    def __init__(self, device: str, cold: bool) -> None:
+    def __init__(
+        self, device: str, cold: bool = False, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.device, self.cold = device, cold
+        self.clock = clock
         self.event: Any = torch.cuda.Event
         # More than the last cache of the devices at hand.
         self.flush = torch.empty(
@@ -65,14 +70,14 @@ class Watch:
             end.record()
             end.synchronize()
             return float(start.elapsed_time(end))
-        began = time.perf_counter()
+        began = self.clock()
         call()
-        return (time.perf_counter() - began) * 1000.0
+        return (self.clock() - began) * 1000.0
 
 
-def roofs(device: str, seconds: float) -> dict[str, float]:
+def roofs(watch: Watch, seconds: float) -> dict[str, float]:
     """Measured peaks: copy bandwidth (read + write) in GB/s and float32 matmul in GFLOP/s."""
-    watch = Watch(device, cold=False)
+    device = watch.device
     size, side = (1 << 30, 8192) if device == "cuda" else (128 << 20, 1024)
     a = torch.empty(size, dtype=torch.uint8, device=device)
     b = torch.empty_like(a)
@@ -106,8 +111,7 @@ def _print(row: dict[str, Any]) -> None:
     print(name + " ".join(f"{row[c]:9.3f}" for c in _COLUMNS), flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,26 +120,33 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=0.4, help="time spent on each row")
     parser.add_argument("--only", default="", help="kernels whose name contains this")
+    parser.add_argument("--clock", choices=("wall", "thread"), default="wall", help="of a CPU")
     cache = parser.add_mutually_exclusive_group()
     cache.add_argument("--cold", action="store_true", help="empty the cache before each call")
     cache.add_argument("--warm", action="store_true", help="leave the cache as the last call left it")
     parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.name}")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    args = _arguments(argv)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     cold = args.cold or (device == "cuda" and not args.warm)
     torch.set_num_threads(1)
-    roof = roofs(device, args.seconds)
+    clock = time.thread_time if args.clock == "thread" else time.perf_counter
+    roof = roofs(Watch(device, clock=clock), args.seconds)
     print("roofs: " + ", ".join(f"{v:.1f} {unit}" for unit, v in roof.items()))
     print(f"{'':67s}" + " ".join(f"{c:>9s}" for c in _COLUMNS))
-    watch, rows = Watch(device, cold), []
+    watch, rows = Watch(device, cold, clock), []
     for case in cases(device):
-        if args.only not in case.kernel:
+        if args.only not in case.kernel or (args.clock == "thread" and "threads" in case.body):
             continue
         rows.append(row_of(case, watch.times(case.call, args.seconds, 5, 2000), roof))
         _print(rows[-1])
-    line = json.dumps(
-        _about(device, cold) | {"roofs": {k: round(v, 1) for k, v in roof.items()}, "rows": rows}
-    )
+    about = _about(device, cold) | {"clock": "events" if device == "cuda" else args.clock}
+    about["roofs"] = {unit: round(v, 1) for unit, v in roof.items()}
+    line = json.dumps(about | {"rows": rows})
     print(line)
     if args.save:
         with RESULTS.open("a", encoding="utf-8") as file:
