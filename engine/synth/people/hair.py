@@ -245,6 +245,9 @@ def _comb(style: Style, root: Float, p: Float, normal: Float) -> Float:
         d = np.array([0.0, 4.5, -11.0], np.float32) - p
     else:
         d = normal + np.concatenate([zeros, -0.15 * ones, zeros], 1)
+    if style.comb in ("forward", "back", "side"):
+        low = np.clip((3.5 - root[:, 1:2]) / 3.0, 0.0, 1.0)
+        d = d * (1.0 - low) + low * np.concatenate([0.05 * x, -1.2 * ones, -0.2 * ones], 1)
     tangent = _unit(d.astype(np.float32))
     return _unit(
         tangent - (0.85 if style.comb != "out" else 0.0) * (tangent * normal).sum(1, keepdims=True) * normal
@@ -263,6 +266,11 @@ def _grow(
     piece = (length / (steps - 1))[:, None]
     direction = _unit(normal * min(1.0, style.lift) + 0.6 * _comb(style, root, root, normal))
     wild = rng.normal(0, style.messy, (n, 3)).astype(np.float32)
+    if style.comb in ("forward", "back", "side"):  # the nape is cut closer and lies flat
+        low = np.clip((3.5 - root[:, 1]) / 3.0, 0.0, 1.0).astype(np.float32)
+        wild *= (1.0 - 0.8 * low)[:, None]
+        margin = margin * (1.0 - 0.75 * low)
+        piece = piece * (1.0 - 0.45 * low)[:, None]
     phase = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
     p = root.copy()
     for k in range(1, steps):

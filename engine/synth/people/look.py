@@ -188,7 +188,7 @@ def _beard(rng: Rng, male: float, age: float) -> str:
 
 def _identity(rng: Rng, male: float) -> Float:
     """Coefficients about N(0, 0.85), shifted along what differs between the sexes on average."""
-    shift = float(rng.normal(1.0, 0.45)) * (1.0 if male > 0.5 else -1.0)
+    shift = float(rng.normal(0.9, 0.35)) * (1.0 if male > 0.5 else -1.0)
     return np.asarray(rng.normal(0.0, 0.85, 80) + shift * manly(), np.float32)
 
 
@@ -205,7 +205,7 @@ def draw_look(rng: Rng) -> Look:
     iris = np.array(_IRIS[eye]) * np.exp(rng.normal(0, 0.12, 3))
     makeup = float(rng.beta(1.2, 1.4)) if male < 0.5 and rng.random() < 0.75 else 0.0
     lipstick = hsv(
-        float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.8))
+        float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.4, 0.75)), float(rng.uniform(0.55, 0.88))
     )
     return Look(
         identity=_identity(rng, male),

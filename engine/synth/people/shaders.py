@@ -95,7 +95,11 @@ float pow4(float x) { x *= x; return x * x; }
 float pow5(float x) { return x * pow4(x); }
 float pow8(float x) { x *= x; x *= x; return x * x; }
 float pow16(float x) { return pow4(pow4(x)); }
-float hash(vec2 p) { return fract(sin(dot(p, vec2(127.1, 311.7))) * 43758.5453); }
+float hash(vec2 p) {
+    vec3 q = fract(vec3(p.xyx) * 0.1031);
+    q += dot(q, q.yzx + 33.33);
+    return fract((q.x + q.y) * q.z);
+}
 float noise(vec2 p) {
     vec2 i = floor(p), f = fract(p); f = f * f * (3.0 - 2.0 * f);
     return mix(mix(hash(i), hash(i + vec2(1, 0)), f.x), mix(hash(i + vec2(0, 1)), hash(i + vec2(1, 1)), f.x), f.y);
@@ -116,7 +120,7 @@ void main() {
         * vec3(1.0, 0.93, 0.88);
     float hairs = painted.a;
     vec4 bump = texture(relief_map, uv);
-    float scalp = smoothstep(0.25, 0.75, paint.x + 0.55 * (noise(rest.xy * 6.0 + rest.z * 5.0) - 0.5));
+    float scalp = smoothstep(0.25, 0.75, paint.x + 1.1 * (bump.b - 0.42));
     albedo = mix(albedo, scalp_colour, scalp * paint.w);
     vec3 n0 = normalize(normal), s = normalize(soft), v = normalize(-at);
     float az = (uv.x - 0.5) * 3.0;
