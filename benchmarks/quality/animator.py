@@ -10,9 +10,10 @@ of the face. Metrics: :mod:`benchmarks.quality.pictures` and :mod:`benchmarks.qu
 CPBD of the whole crop at 256 x 256 as the papers have them, those of face and mouth at 512 x 512. Faces of
 small clips are enlarged: ``scale`` says by how much.
 
-Rows: ``real`` (its own sharpness, jitter and flicker), ``floor`` (the real frames under a grain of two
-levels: what detector and fitter call a difference where there is none), ``still`` (the portrait, unmoved),
-``mesh``, and every other animator a recipe can name. Below: on how many clips a row beats ``mesh``.
+Rows: ``real`` (its own sharpness, jitter and flicker), ``motion`` (the landmarks that the motion describes,
+before any drawing), ``floor`` (the real frames under a grain of two levels: what detector and fitter call a
+difference where there is none; its flicker is the grain), ``still`` (the portrait, unmoved), ``mesh``, and
+every other animator a recipe can name. Below: on how many clips a row beats ``mesh``.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ from benchmarks.quality.storyboard import strip, write_pages
 from engine.errors import FaceError, InputError, VisavisError
 from engine.face.crop import CROP_SIDE
 from engine.face.landmarks import LandmarkModel
+from engine.face.reenact import landmarks_shown
 from engine.stage import Animator
 from engine.train.provenance import commit
 
-__all__ = ["main", "measure", "measure_real"]
+__all__ = ["main", "measure", "measure_motion", "measure_real"]
 
 Bytes = NDArray[np.uint8]
 Row = dict[str, float]
@@ -124,11 +126,21 @@ def measure_real(scene: Scene) -> Row:
     }
 
 
+def measure_motion(scene: Scene) -> Row:
+    """How far the landmarks that the motion itself describes are from the real ones."""
+    source = scene.source
+    shown = landmarks_shown(source.motion[scene.shown], source.portrait.fit)
+    return {
+        "lmd": faces.landmark_distance(shown, scene.looks.points, scene.unit_px),
+        "lmd_m": faces.mouth_distance(shown, scene.looks.points, scene.unit_px),
+    }
+
+
 def _measure_clip(
     scene: Scene, animators: Mapping[str, Animator | None], model: LandmarkModel
 ) -> tuple[dict[str, Row], dict[str, list[Bytes]]]:
     """Rows by name, and the pictures behind them."""
-    rows, shown = {"real": measure_real(scene)}, {}
+    rows, shown = {"real": measure_real(scene), "motion": measure_motion(scene)}, {}
     rng = np.random.default_rng(0)
     rows["floor"] = measure(scene, [pictures.grainy(frame, rng) for frame in scene.frames], model)
     for name, animator in animators.items():

@@ -46,10 +46,12 @@ __all__ = [
     "gaze_error",
     "jitter",
     "jitter_error",
+    "landmark_distance",
     "lids_shut",
     "lmd",
     "lmd_mouth",
     "look",
+    "mouth_distance",
     "mouth_mask",
     "pose_error",
     "shape_distance",
@@ -137,13 +139,23 @@ def _filled(outline: Floats | Doubles, size: int) -> Flags:
 
 def lmd(made: Looks, real: Looks, unit_px: float) -> float:
     """Mean landmark distance, %."""
-    away = made.points[:, :468] - real.points[:, :468]
-    return 100.0 * float(np.linalg.norm(away, axis=-1).mean()) / unit_px
+    return landmark_distance(made.points, real.points, unit_px)
 
 
 def lmd_mouth(made: Looks, real: Looks, unit_px: float) -> float:
     """The same of the lips, mouth centre onto mouth centre, %."""
-    a, b = made.points[:, _LIPS], real.points[:, _LIPS]
+    return mouth_distance(made.points, real.points, unit_px)
+
+
+def landmark_distance(made: Floats, real: Floats, unit_px: float) -> float:
+    """LMD of landmarks [T, >= 468, 2] px, %."""
+    away = made[:, :468] - real[:, :468]
+    return 100.0 * float(np.linalg.norm(away, axis=-1).mean()) / unit_px
+
+
+def mouth_distance(made: Floats, real: Floats, unit_px: float) -> float:
+    """LMD-m of landmarks [T, >= 468, 2] px, %."""
+    a, b = made[:, _LIPS], real[:, _LIPS]
     away = (a - a.mean(axis=1, keepdims=True)) - (b - b.mean(axis=1, keepdims=True))
     return 100.0 * float(np.linalg.norm(away, axis=-1).mean()) / unit_px
 

@@ -7,6 +7,7 @@ runs of consecutive frames, evenly spread over the clip: speed needs few frames,
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality.faces import Looks, consecutive, look
-from engine import recipes
-from engine.errors import ConfigError, InputError
+from engine.errors import AssetError, ConfigError, InputError
 from engine.face.landmarks import LandmarkModel
 from engine.face.reenact import Reenactment, open_reenactment
+from engine.recipes import ANIMATORS
 from engine.stage import Animator
 from engine.types import Cond, MotionChunk, PixelFormat
 
@@ -145,20 +146,18 @@ def open_scene(clip: Clip, model: LandmarkModel) -> Scene:
 
 def animator_makers() -> dict[str, Callable[[PixelFormat], Animator]]:
     """Every animator that a recipe can name."""
-    from engine.animators.mesh.animator import MeshAnimator
-
-    known: dict[str, Callable[[PixelFormat], Animator]] = {"mesh": MeshAnimator}
-    return known | dict(getattr(recipes, "ANIMATORS", {}))
+    return dict(ANIMATORS)
 
 
 def make_animators(names: Sequence[str] | None) -> dict[str, Animator]:
-    """RGB animators by name; None: every one there is.
+    """RGB animators by name; None: every one there is and has its weights.
 
     ``NAME=MODULE:MAKER`` gives one that no recipe names, a checkpoint in training for instance:
     ``MAKER(PixelFormat.RGB)`` returns it.
 
     Raises:
         InputError: an unknown name, or no such maker.
+        AssetError: one that is named has no weights here.
     """
     makers = animator_makers()
     chosen: dict[str, Callable[[PixelFormat], Animator]] = {}
@@ -170,7 +169,15 @@ def make_animators(names: Sequence[str] | None) -> dict[str, Animator]:
             chosen[name] = makers[name]
         else:
             raise InputError(f"no animator {name}; there are {', '.join(makers)}, or NAME=MODULE:MAKER")
-    return {name: maker(PixelFormat.RGB) for name, maker in chosen.items()}
+    made: dict[str, Animator] = {}
+    for name, maker in chosen.items():
+        try:
+            made[name] = maker(PixelFormat.RGB)
+        except AssetError as error:
+            if names is not None:
+                raise
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+    return made
 
 
 def _maker(path: str) -> Callable[[PixelFormat], Animator]:

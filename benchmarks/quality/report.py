@@ -51,6 +51,7 @@ PAPERS: dict[str, dict[str, float]] = {
 to 2 % of ours. Other people, other motion (from sound), other detectors: for orientation only."""
 
 _NAME = 20
+_UNDRAWN = ("real", "motion", "floor")
 _KEYS = ("lmd_m", "ssim", "ssim_mouth", "jitter_error", "lmd", "gaze_deg", "blink", "shape_mm", "colour")
 
 
@@ -96,10 +97,10 @@ def report(clips: Clips) -> str:
         lines += [f"== {group}: {len(names)} clips ==", *_table(mean_rows(clips, names)), ""]
     lines += ["== the papers (px of 224 to 256; other people, driven by sound) ==", *_table(PAPERS), ""]
     if BASELINE in rows:
-        others = [row for row in rows if row not in ("real", "floor", BASELINE)]
+        others = [row for row in rows if row not in (*_UNDRAWN, BASELINE)]
         lines += [f"== clips on which a row is better than {BASELINE} ==", *_wins(clips, others), ""]
     for row in rows:
-        if row not in ("real", "floor", "still"):
+        if row not in (*_UNDRAWN, "still"):
             lines += [f"== where {row} is worst ==", *_worst(clips, row), ""]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ Two ways lead from a tracked clip to motion for the portrait:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from engine.errors import FaceError
+from engine.face.basis import load_basis
 from engine.face.clip import fit_clip
 from engine.face.crop import CROP_SIDE, CropBox, cut, face_width
 from engine.face.fitter import IS_RELATIVE, NECK_PIVOT, FaceFit
@@ -43,6 +44,7 @@ __all__ = [
     "Reenactment",
     "box_of",
     "fitted_motion",
+    "landmarks_shown",
     "motion_for_portrait",
     "open_reenactment",
     "portrait_of",
@@ -151,6 +153,22 @@ def fitted_motion(points: Float, valid: Flags, fit: FaceFit, size: int = CROP_SI
     ) / fit.interocular_cm
     out[:, MOTION.gaze] += rest.gaze - fit.gaze
     return out.astype(np.float32)
+
+
+def landmarks_shown(motion: Float, fit: FaceFit) -> Float:
+    """Landmarks float32 [T, 468, 2] (crop px) of the portrait ``fit`` under ``motion`` [T, 72]: what the
+    motion says, before anything is drawn; the inverse of :func:`fitted_motion` but for what the fit leaves."""
+    basis, out = load_basis(), np.empty((len(motion), 468, 2), np.float32)
+    lids = np.clip(fit.expression[_BLINK], 0.0, _SHUT_PORTRAIT)
+    for t, row in enumerate(motion.astype(np.float64)):
+        units = row[MOTION.expression] + np.where(IS_RELATIVE, fit.expression, 0.0)
+        units[_BLINK] = lids + row[_BLINK] * (1.0 - lids)
+        turn = Rotation.from_rotvec(row[MOTION.rotation]).as_matrix() @ fit.rotation
+        pivot = fit.to_camera(NECK_PIVOT) + row[MOTION.translation] * fit.interocular_cm
+        posed = replace(fit, rotation=turn, translation=pivot - turn @ NECK_PIVOT)
+        vertices = fit.vertices(np.clip(units, 0.0, 1.0).astype(np.float32))
+        out[t] = posed.project(basis.at_landmarks(vertices))[:, :2]
+    return out
 
 
 def view_of_crop(box: CropBox, focal: float, size: tuple[int, int]) -> Rotation:

@@ -20,6 +20,7 @@ from engine.face.portrait import analyse_portrait
 from engine.face.reenact import (
     box_of,
     fitted_motion,
+    landmarks_shown,
     motion_for_portrait,
     open_reenactment,
     usable_frames,
@@ -120,6 +121,17 @@ def test_landmarks_give_the_motion_for_the_portrait() -> None:
     assert np.abs(found[here][:, MOTION.translation] - wanted[here][:, MOTION.translation]).mean() < 0.02
     gaze = found[here][:, MOTION.gaze] - wanted[here][:, MOTION.gaze]
     assert np.degrees(np.abs(gaze).mean()) < 2.0
+
+
+def test_the_motion_says_where_the_landmarks_are() -> None:
+    fit, points = synthetic_portrait(), seen(person(), known(), scatter=0.0)
+    shown = landmarks_shown(fitted_motion(points, np.ones(FRAMES, np.bool_), fit), fit)
+    away = np.linalg.norm(shown - points[:, :468], axis=-1).mean(axis=1) / fit.interocular_px
+    assert away.mean() < 0.01
+    rest = np.zeros((1, MOTION.size), np.float32)
+    rest[0] = rest_motion(fit.expression)
+    own = landmarks_shown(rest, fit)[0]
+    assert np.linalg.norm(own - points[OWN, :468], axis=-1).mean() < 0.2
 
 
 def test_the_crops_camera_looks_at_its_middle() -> None:
