@@ -148,7 +148,7 @@ def raster_flow(
     moved, corners = to_cells(xyz, frame, (height, width)), triangles.contiguous()
     keys = torch.full((batch, height, width), _NONE, dtype=torch.int64, device=xyz.device)
     _draw[(triton.cdiv(count, _TRIANGLES), batch)](
-        moved, corners, keys, count, vertices, height, width, CULL=cull, BLOCK=_TRIANGLES
+        moved, corners, keys, count, vertices, height, width, CULL=cull, BLOCK=_TRIANGLES, num_warps=2
     )
     _resolve[(triton.cdiv(height * width, _CELLS), batch)](
         moved, corners, source, *source.stride(), keys, flow, *flow.stride(), mask, *mask.stride(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,19 @@ def test_may_write_over_its_base() -> None:
     apart = either("cpu", base, image, flow, mask, None)
     fuse(base, image, flow, mask, None, base)
     np.testing.assert_array_equal(base, apart)
+
+
+@pytest.mark.parametrize("impl", ["cpu", "ref", "triton"])
+def test_a_view_with_gaps_is_written_in_place(impl: Impl) -> None:
+    if impl == "triton" and (find_spec("triton") is None or torch.cuda.is_available()):
+        pytest.skip("needs Triton's interpreter, on CPU arrays")
+    base = picture(5, 7)
+    wide = np.full((1, 10, 14, 4), 9, np.uint8)
+    view = wide[:, ::2, 1::2, 1:]
+    fuse(base, None, None, None, None, view, box=(1, 0, 6, 4), impl=impl)
+    np.testing.assert_array_equal(view[:, :4, 1:6], base[:, :4, 1:6])
+    view[:, :4, 1:6] = 9
+    assert (wide == 9).all()
 
 
 def test_wide_pictures_are_cut_without_a_seam() -> None:
