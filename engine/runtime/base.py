@@ -51,6 +51,7 @@ class Runner(Protocol):
 
         Raises:
             ValueError: a shape, dtype or device differs from the output's, or is not contiguous.
+            RuntimeError: the caller's own call is in flight.
         """
         ...
 
@@ -116,6 +117,8 @@ class RunnerBase(ABC):
 
     def bind(self, outputs: Sequence[Tensor] | None) -> None:
         bound = None if outputs is None else tuple(outputs)
+        if self._owner == threading.get_ident():
+            raise RuntimeError("bind() between start() and wait(): outputs are fixed while a call runs")
         with self._busy:
             if bound is not None:
                 self._check_outputs(bound)

@@ -54,7 +54,8 @@ class OpenVINORunner(RunnerBase):
     Args:
         model: of fixed shapes; :func:`engine.runtime.ir.convert` makes one.
         precision: f32, bf16 or f16 (the arithmetic), or int8: a quantised model, whose other
-            operations compute in bf16 where the CPU has it.
+            operations compute in bf16. A CPU without bf16 instructions computes in f32 instead, which
+            is faster there than to imitate them; ``reason`` says so.
         threads: how many threads one call may use.
 
     Raises:
@@ -67,9 +68,13 @@ class OpenVINORunner(RunnerBase):
         self._inputs = [_find(model.inputs, f"input{k}") for k in range(len(model.inputs))]
         outputs = [_find(model.outputs, f"output{k}") for k in range(len(model.outputs))]
         shapes = [(tuple(p.get_shape()), _dtype(p)) for p in (model.inputs[k] for k in self._inputs)]
+        arithmetic = "bf16" if precision == "int8" else precision
+        if arithmetic == "bf16" and not has_capability("BF16"):
+            arithmetic = "f32"
+            reason = f"{reason}; f32 in place of bf16, which this CPU lacks"
         super().__init__(InputCheck(shapes), precision, reason)
         self._outputs = outputs
-        self._request = _compile(model, precision, threads).create_infer_request()
+        self._request = _compile(model, arithmetic, threads).create_infer_request()
         self._held: dict[int, Any] = {}
 
     def _begin(self, inputs: tuple[Tensor, ...]) -> None:
@@ -126,11 +131,8 @@ def _dtype(port: Any) -> torch.dtype:
     return _DTYPES[port.get_element_type().get_type_name()]
 
 
-def _compile(model: Any, precision: str, threads: int) -> Any:
+def _compile(model: Any, arithmetic: str, threads: int) -> Any:
     core = import_openvino().Core()
-    arithmetic = precision
-    if precision == "int8":
-        arithmetic = "bf16" if has_capability("BF16") else "f32"
     hints = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

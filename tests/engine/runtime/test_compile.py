@@ -125,6 +125,8 @@ def test_start_and_wait_equal_a_call(backend: str) -> None:
     runner.start(*_example(3))
     with pytest.raises(RuntimeError, match="before wait"):
         runner.start(*_example(4))
+    with pytest.raises(RuntimeError, match="between start"):
+        runner.bind(None)
     for value, same in zip(runner.wait(), expected, strict=True):
         torch.testing.assert_close(value, same)
     with pytest.raises(RuntimeError, match="without start"):
@@ -141,6 +143,18 @@ def test_threads_take_turns(backend: str) -> None:
         results = list(pool.map(lambda seed: runner(*_example(seed)), range(24)))
     for seed, result in enumerate(results):
         torch.testing.assert_close(result[1], net(*_example(seed))[1], atol=2e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_bf16_on_a_cpu_without_it_is_f32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("engine.runtime.openvino.has_capability", lambda name: False)
+    net = _Net().eval()
+    runner = compile(net, _example(), "openvino", "bf16")
+    assert "f32 in place of bf16" in runner.reason
+    torch.testing.assert_close(runner(*_example(1))[0], net(*_example(1))[0], atol=2e-4, rtol=1e-3)
+    with pytest.raises(BackendError, match="no f16 arithmetic"):
+        compile(net, _example(), "openvino", "f16")
 
 
 def test_non_contiguous_inputs_are_read_correctly() -> None:
