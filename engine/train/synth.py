@@ -8,10 +8,11 @@ same command. Equal seeds give equal people, whatever was written before. With `
 ``motion``, named FOLDER__CLIP.npz) half of the people move as clips that ``--data``/MANIFEST.csv releases for
 training.
 
-Fields of a shard, N rows, S px: ``frames`` uint8 [N, S, S, 3]; ``person`` int32 [N]; ``frame`` int32 [N], 0 the
-person's first; ``motion`` and ``absolute`` float32 [N, 72]; ``camera`` float32 [N, 6]; ``landmarks`` float32
-[N, 478, 2] px; ``labels`` uint8 [N, S, S]; ``flow`` float16 [N, S/4, S/4, 2] and ``flow_valid`` uint8
-[N, S/4, S/4]; ``identity`` float32 [N, 80]. :class:`engine.synth.people.person.Person` says what they mean.
+Fields of a shard, N rows, S px: ``frames`` uint8 [N, S, S, 3]; ``person`` int32 [N]; ``frame`` int32 [N], 0
+for the person's first; ``motion`` and ``absolute`` float32 [N, 72]; ``camera`` float32 [N, 6]; ``landmarks``
+float32 [N, 478, 2] px; ``labels`` uint8 [N, S, S]; ``flow`` float16 [N, S/4, S/4, 2] and ``flow_valid``
+uint8 [N, S/4, S/4]; ``identity`` float32 [N, 80]. What they mean is told in
+:class:`engine.synth.people.person.Person`.
 """
 
 from __future__ import annotations

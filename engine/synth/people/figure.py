@@ -11,7 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from engine.animators.mesh.geometry import deform, unit_normals
 from engine.face.fitter import NECK_PIVOT
-from engine.synth.people.hair import Cards, grow_beard, grow_hair
+from engine.synth.people.beard import grow_beard
+from engine.synth.people.cards import Cards
+from engine.synth.people.hair import grow_hair
 from engine.synth.people.look import Look
 from engine.synth.people.model import head_model
 from engine.synth.people.wear import Clothes, Mesh, clothes_mesh, frame_mesh, lens_mesh

@@ -35,6 +35,10 @@ def projection(focal: float, cx: float, cy: float, size: int) -> Float:
     return out
 
 
+def _open(moderngl: Any) -> Any:
+    return moderngl.create_context(standalone=True, backend="egl")
+
+
 class GpuMesh:
     """Vertex buffers by attribute name and one index buffer per group of triangles."""
 
@@ -114,10 +118,10 @@ class Gpu:
 
         self.moderngl = moderngl
         try:
-            self.context: Any = moderngl.create_context(standalone=True, backend="egl")
+            self.context: Any = _open(moderngl)
         except Exception as error:  # moderngl and glcontext raise bare Exceptions
             raise BackendError(
-                f"no EGL context ({error}): install libegl1 and libgl1-mesa-dri, which also draw without a GPU"
+                f"no EGL context ({error}): install libegl1 and libgl1-mesa-dri, which can draw without a GPU"
             ) from error
         self.size, self.samples = size, samples
         self.programmes = {name: self._compile(source) for name, source in _SOURCES.items()}

@@ -1,4 +1,4 @@
-"""Hair and beards as cards: ribbons that carry a texture of strands, grown from the skin.
+"""Hair: cards grown from the scalp.
 
 A card is a chain of points. It starts on the skin, leaves along the normal, and at every step follows
 a comb direction, weight and curl; the skull, the neck and the shoulders push it out. All cards of a
@@ -14,40 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.animators.mesh.grid import head_weight
+from engine.synth.people.cards import Cards, join_cards, make_cards, sample_triangles, unit
 from engine.synth.people.look import Look
-from engine.synth.people.model import HEAD_CENTRE, chart_pixels, hair_mask, head_model
-from engine.synth.people.skin import regions
+from engine.synth.people.model import HEAD_CENTRE, hair_mask, head_model
 
-__all__ = ["Cards", "Style", "card_texture", "grow_beard", "grow_hair", "style_of"]
+__all__ = ["Style", "grow_hair", "style_of"]
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Vertices of N cards in head coordinates, cm."""
-
-    points: Float
-    """[M, 3]"""
-    tangent: Float
-    """[M, 3] along the strands"""
-    normal: Float
-    """[M, 3] outwards"""
-    uv: Float
-    """[M, 2] in the card texture"""
-    paint: Float
-    """[M, 4] place along the strand 0..1, occlusion 0..1, shade of the card 0..1, 1"""
-    weight: Float
-    """[M] share in the head's motion"""
-    triangles: Int
-    """[F, 3]"""
-    root: Int
-    """[M] the skin vertex a card grows from"""
-    few: Int
-    """[F', 3] the triangles of every third card: enough for shadows"""
 
 
 @dataclass(frozen=True)
@@ -80,12 +55,14 @@ _STYLES: dict[str, Style] = {
     "short": Style(1500, (2.2, 4.5), 0.9, "forward", 0.5, 0.15, messy=0.28, steps=4, sides=0.45),
     "side_part": Style(1000, (5.5, 8.5), 1.2, "side", 0.7, 0.25, messy=0.12, part=2.6, steps=8, sides=0.4),
     "swept_back": Style(1000, (6.0, 9.5), 1.5, "back", 0.7, 0.15, messy=0.12, steps=8, sides=0.45),
-    "messy": Style(1400, (4.0, 7.0), 1.5, "forward", 0.5, 0.2, curl=0.3, turns=1.0, messy=0.45, steps=6, sides=0.55),
+    "messy": Style(1400, (4.0, 7.0), 1.5, "forward", 0.5, 0.2, curl=0.3, turns=1.0, messy=0.45, steps=6,
+                   sides=0.55),
     "fringe": Style(1000, (6.0, 8.5), 0.9, "forward", 0.7, 0.5, messy=0.15, fringe=1.0, steps=9, sides=0.8),
     "bob": Style(850, (14.0, 17.0), 0.9, "part", 1.3, 0.75, messy=0.08, part=0.4, steps=12, fringe=0.0),
     "long": Style(750, (24.0, 34.0), 0.7, "part", 1.6, 0.8, messy=0.08, steps=12),
     "long_side": Style(750, (22.0, 32.0), 0.9, "part", 1.6, 0.8, messy=0.1, part=2.8, steps=12),
-    "wavy": Style(800, (20.0, 30.0), 1.3, "part", 1.2, 0.85, curl=0.6, turns=2.8, messy=0.08, part=1.5, steps=18),
+    "wavy": Style(800, (20.0, 30.0), 1.3, "part", 1.2, 0.85, curl=0.6, turns=2.8, messy=0.08, part=1.5,
+                  steps=18),
     "curly": Style(1100, (6.0, 11.0), 1.6, "out", 0.6, 0.5, curl=0.9, turns=2.2, messy=0.35, steps=13),
     "afro": Style(1600, (3.0, 6.0), 3.2, "out", 0.55, 0.02, curl=0.8, turns=2.0, messy=0.6, steps=8),
     "bun": Style(750, (11.0, 15.0), 0.45, "tie", 1.0, 0.0, messy=0.06, steps=11, tail="bun"),
@@ -116,31 +93,6 @@ def style_of(look: Look, rng: Rng) -> Style | None:
 
 
 @lru_cache(maxsize=1)
-def card_texture() -> NDArray[np.uint8]:
-    """uint8 [128, 1024, 2]: brightness and cover of strands; columns across cards, rows along them."""
-    rng = np.random.default_rng(7)
-    wide, high = 1024, 128
-    shade = np.zeros((high, wide), np.float32)
-    cover = np.zeros((high, wide), np.float32)
-    row = np.arange(high) / (high - 1)
-    for _ in range(1500):
-        x0, drift, width = rng.uniform(0, wide), rng.normal(0, 8), rng.uniform(1.0, 2.6)
-        end = rng.uniform(0.4, 1.0)
-        x = x0 + drift * row + 3 * np.sin(row * rng.uniform(2, 6) + rng.uniform(0, 6))
-        w = width * np.clip((end - row) / 0.35, 0.0, 1.0) ** 0.5
-        tone = rng.beta(2, 2)
-        for dx in range(-4, 5):
-            a = np.clip(w - abs(dx) + 0.5, 0.0, 1.0)
-            columns = (np.floor(x).astype(int) + dx) % wide
-            r = np.arange(high)
-            over = a > 0.4
-            shade[r[over], columns[over]] = tone * (1 - 0.12 * abs(dx))
-            cover[r, columns] = np.maximum(cover[r, columns], a)
-    shade = np.where(cover > 0, shade, 0.5)
-    return (np.stack([shade, cover], 2) * 255).astype(np.uint8)
-
-
-@lru_cache(maxsize=1)
 def _scalp() -> tuple[Int, Float, Float]:
     """Triangles where hair may grow, their area, their middle on the mean head."""
     model = head_model()
@@ -152,20 +104,6 @@ def _scalp() -> tuple[Int, Float, Float]:
     t, p, middle = (a[middle[:, 1] > -7.0] for a in (t, p, middle))
     area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
     return t, area.astype(np.float32), middle
-
-
-def _sample(rng: Rng, density: Float, triangles: Int, count: int) -> tuple[Int, Float]:
-    """``count`` triangles by density, and barycentric weights in them."""
-    total = float(density.sum())
-    even = (np.arange(count) + rng.random(count)) / count * total
-    order = rng.permutation(len(density))
-    chosen = order[np.minimum(np.searchsorted(np.cumsum(density[order]), even), len(density) - 1)]
-    w = rng.dirichlet([1, 1, 1], count).astype(np.float32)
-    return triangles[chosen], w
-
-
-def _unit(v: Float) -> Float:
-    return np.asarray(v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-8), np.float32)
 
 
 class _Body:
@@ -248,8 +186,8 @@ def _comb(style: Style, root: Float, p: Float, normal: Float) -> Float:
     if style.comb in ("forward", "back", "side"):
         low = np.clip((3.5 - root[:, 1:2]) / 3.0, 0.0, 1.0)
         d = d * (1.0 - low) + low * np.concatenate([0.05 * x, -1.2 * ones, -0.2 * ones], 1)
-    tangent = _unit(d.astype(np.float32))
-    return _unit(
+    tangent = unit(d.astype(np.float32))
+    return unit(
         tangent - (0.85 if style.comb != "out" else 0.0) * (tangent * normal).sum(1, keepdims=True) * normal
     )
 
@@ -264,7 +202,7 @@ def _grow(
     layer = rng.random(n).astype(np.float32)
     margin = 0.12 + style.lift * (0.25 + 0.75 * layer)
     piece = (length / (steps - 1))[:, None]
-    direction = _unit(normal * min(1.0, style.lift) + 0.6 * _comb(style, root, root, normal))
+    direction = unit(normal * min(1.0, style.lift) + 0.6 * _comb(style, root, root, normal))
     wild = rng.normal(0, style.messy, (n, 3)).astype(np.float32)
     if style.comb in ("forward", "back", "side"):  # the nape is cut closer and lies flat
         low = np.clip((3.5 - root[:, 1]) / 3.0, 0.0, 1.0).astype(np.float32)
@@ -274,19 +212,20 @@ def _grow(
     phase = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
     p = root.copy()
     for k in range(1, steps):
-        outward = _unit(p - HEAD_CENTRE)
+        outward = unit(p - HEAD_CENTRE)
         comb = _comb(style, root, p, outward)
         if fringe.any():
-            comb[fringe] = _unit(np.array([0.06, -0.85, 0.6], np.float32) + 0.15 * wild[fringe])
+            comb[fringe] = unit(np.array([0.06, -0.85, 0.6], np.float32) + 0.15 * wild[fringe])
         fall = np.zeros((n, 3), np.float32)
         fall[:, 1] = -style.weight * (0.3 + 1.2 * k / steps)
         keep = 0.55 if style.comb != "tie" else 0.2
-        direction = _unit(
+        heading = (
             keep * direction
             + (1 - keep) * (comb * (1.0 - 0.65 * (k / steps) * (style.weight > 0.6)) + wild)
             + 0.5 * fall
         )
-        p = p + direction * piece
+        direction = unit(heading.astype(np.float32))
+        p = (p + direction * piece).astype(np.float32)
         rise = margin * min(1.0, k / (0.35 * steps))
         p = body.push(p, np.where(fringe, 0.35, rise).astype(np.float32))
         if style.weight > 0.45:
@@ -310,9 +249,9 @@ def _off_face(p: Float, fringe: NDArray[np.bool_]) -> Float:
 def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
     steps = chain.shape[1]
     t = np.linspace(0, 1, steps, dtype=np.float32)
-    along = _unit(np.gradient(chain, axis=1))
-    out = _unit(chain - HEAD_CENTRE)
-    side = _unit(np.cross(along, out))
+    along = unit(np.gradient(chain, axis=1))
+    out = unit(chain - HEAD_CENTRE)
+    side = unit(np.cross(along, out))
     # Neighbours wave together: curls come in locks.
     lock = np.sin(0.9 * chain[:, :1, 0] + 1.3) + np.sin(1.1 * chain[:, :1, 1]) + np.sin(0.8 * chain[:, :1, 2])
     phase = 2.2 * lock[:, 0] + 0.25 * phase
@@ -320,62 +259,6 @@ def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
     size = (0.55 * style.curl * np.minimum(1.0, 4.0 * t))[None, :, None]
     wave: Float = size * (np.cos(angle)[..., None] * side + 0.7 * np.sin(angle)[..., None] * out)
     return wave.astype(np.float32)
-
-
-def _cards(
-    chain: Float, width: Float, rng: Rng, ao: Float, root: Int, weight: Float | None, flat: bool
-) -> Cards:
-    """Ribbons around chains [N, T, 3]; ``width`` [N] cm, ``ao`` [N, T]."""
-    n, steps = chain.shape[:2]
-    t = np.linspace(0, 1, steps, dtype=np.float32)
-    along = _unit(np.gradient(chain, axis=1))
-    out = _unit(chain - HEAD_CENTRE)
-    side = np.cross(along, out)
-    if not flat:
-        side = side + 0.8 * rng.normal(0, 1, (n, 1, 3))
-    else:
-        side = side + 0.22 * rng.normal(0, 1, (n, 1, 3))
-    side = _unit(side - (side * along).sum(2, keepdims=True) * along)
-    half = 0.5 * width[:, None] * np.interp(t, [0, 0.25, 0.7, 1], [0.75, 1.0, 1.0, 0.55])[None]
-    left, right = chain - side * half[..., None], chain + side * half[..., None]
-    points = np.stack([left, right], 2).reshape(-1, 3).astype(np.float32)
-    face = _unit(out - (out * along).sum(2, keepdims=True) * along)
-    face = _unit(face + out)
-    bulge = np.stack([face - 0.2 * side, face + 0.2 * side], 2).reshape(-1, 3)
-    u0 = rng.random(n)[:, None]
-    u = np.stack(
-        [np.broadcast_to(u0, (n, steps)), np.broadcast_to(u0 + 0.035 * width[:, None], (n, steps))], 2
-    )
-    v = np.broadcast_to(t[None, :, None], (n, steps, 2))
-    tint = np.broadcast_to(rng.random(n)[:, None, None], (n, steps, 2))
-    shade = np.broadcast_to(ao[..., None], (n, steps, 2))
-    # Long strands keep their cover and thin out over their last centimetres only.
-    longest = np.linalg.norm(np.diff(chain, axis=1), axis=2).sum(1)
-    ends = np.interp(longest, [3.0, 8.0, 25.0], [1.0, 0.85, 0.68])[:, None, None]
-    v = v * np.where(v > 0.8, ends + (1.0 - ends) * (v - 0.8) * 5.0, ends)
-    paint = np.stack([v, shade, tint, np.ones_like(v)], 3).reshape(-1, 4).astype(np.float32)
-    base = (np.arange(n)[:, None] * steps + np.arange(steps - 1)[None]).reshape(-1, 1) * 2
-    triangles = np.concatenate([base + [0, 1, 2], base + [1, 3, 2]]).astype(np.int32)
-    if weight is None:
-        weight = np.maximum(head_weight(points), 0.0)
-    return Cards(
-        points, np.repeat(along.reshape(-1, 3), 2, 0), _unit(bulge.astype(np.float32)),
-        np.stack([u, v * 0.98 + 0.01], 3).reshape(-1, 2).astype(np.float32), paint, weight.astype(np.float32), triangles,
-        np.repeat(root, steps * 2).astype(np.int32), triangles[np.tile(np.arange(n).repeat(steps - 1) % 3 == 0, 2)],
-    )  # fmt: skip
-
-
-def _join(parts: list[Cards]) -> Cards:
-    offset, triangles, few = 0, [], []
-    for part in parts:
-        triangles.append(part.triangles + offset)
-        few.append(part.few + offset)
-        offset += len(part.points)
-    names = ("points", "tangent", "normal", "uv", "paint", "weight")
-    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in names]
-    return Cards(
-        *arrays, np.concatenate(triangles), np.concatenate([p.root for p in parts]), np.concatenate(few)
-    )
 
 
 def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
@@ -388,9 +271,9 @@ def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     grows = hair_mask(middle, look.recede, look.temple, 0.12)
     azimuth = np.abs(np.arctan2(middle[:, 0], middle[:, 2] - 1.0))
     denser = 1.0 + 0.9 * (azimuth < 1.2) + 1.2 * (np.abs(middle[:, 0] - style.part) < 1.0)
-    chosen, w = _sample(rng, area * grows * denser, triangles, style.count)
+    chosen, w = sample_triangles(rng, area * grows * denser, triangles, style.count)
     root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
-    normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
+    normal = unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
     place = np.einsum("nkc,nk->nc", head_model().basis.mean[chosen], w)
     length = rng.uniform(*style.length, len(root)).astype(np.float32)
     side = np.clip((np.abs(place[:, 0]) - 4.5) / 2.5, 0, 1) * (place[:, 1] < 9.5) + (place[:, 1] < 3.0)
@@ -403,7 +286,7 @@ def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     parts = [_finish(style, chain, rng, chosen[:, 0].astype(np.int32), body)]
     if style.tail:
         parts.append(_tail(style, rng, head))
-    return _join(parts)
+    return join_cards(parts)
 
 
 def _finish(style: Style, chain: Float, rng: Rng, root: Int, body: _Body) -> Cards:
@@ -414,8 +297,8 @@ def _finish(style: Style, chain: Float, rng: Rng, root: Int, body: _Body) -> Car
     ao = 0.45 + 0.2 * np.minimum(1.0, t * 2.5) + 0.35 * outer
     behind = (chain[..., 1] < 0.5) & (np.abs(chain[..., 0]) < 7.0) & (chain[..., 2] < 4.0)
     ao = np.where(behind, ao * 0.6, ao)
-    width = style.width * rng.uniform(0.7, 1.3, len(chain))
-    return _cards(chain, width, rng, ao.astype(np.float32), root, None, style.comb != "out")
+    width = (style.width * rng.uniform(0.7, 1.3, len(chain))).astype(np.float32)
+    return make_cards(chain, width, rng, ao.astype(np.float32), root, None, style.comb != "out")
 
 
 def _tail(style: Style, rng: Rng, head: Float) -> Cards:
@@ -424,8 +307,8 @@ def _tail(style: Style, rng: Rng, head: Float) -> Cards:
     high = style.tail == "bun" and rng.random() < 0.5
     crown = np.array([0.0, 14.0, -4.0] if high else [0.0, 5.0, -11.0], np.float32)
     if style.tail == "bun":
-        axis = _unit(rng.normal(0, 1, (n, 3)).astype(np.float32))
-        other = _unit(np.cross(axis, rng.normal(0, 1, (n, 3))).astype(np.float32))
+        axis = unit(rng.normal(0, 1, (n, 3)).astype(np.float32))
+        other = unit(np.cross(axis, rng.normal(0, 1, (n, 3))).astype(np.float32))
         t = np.linspace(0, 2.6, 10, dtype=np.float32)[None, :, None]
         radius = rng.uniform(2.0, 2.8, (n, 1, 1)).astype(np.float32) * (1.25 if high else 1.4)
         chain = crown + radius * (np.cos(t) * axis[:, None] + np.sin(t) * other[:, None])
@@ -440,7 +323,7 @@ def _tail(style: Style, rng: Rng, head: Float) -> Cards:
             + sway * (0.3 + t)
         )
     ao = np.full(chain.shape[:2], 0.85, np.float32)
-    return _cards(
+    return make_cards(
         chain.astype(np.float32),
         np.full(n, 1.2),
         rng,
@@ -449,56 +332,3 @@ def _tail(style: Style, rng: Rng, head: Float) -> Cards:
         np.ones(chain.shape[0] * chain.shape[1] * 2, np.float32),
         False,
     )
-
-
-def grow_beard(look: Look, head: Float, normals: Float) -> Cards | None:
-    """A beard's cards on neutral vertices ``head`` [V, 3]; None where it is shaved or only stubble."""
-    if look.beard not in ("moustache", "goatee", "short", "full"):
-        return None
-    rng, model, r = np.random.default_rng([look.seed, 5]), head_model(), regions()
-    zone = {
-        "moustache": r.moustache, "goatee": r.goatee, "short": np.maximum(r.beard, r.moustache),
-        "full": np.maximum(r.beard, r.moustache),
-    }[look.beard]  # fmt: skip
-    t = model.basis.triangles_of("face")
-    p = model.basis.mean[t]
-    middle = p.mean(1)
-    at = np.clip(chart_pixels(middle).astype(int), 0, 511)
-    front = (middle[:, 2] > 9.0) | (np.abs(middle[:, 0]) > 2.8) | (middle[:, 1] < -5.0)
-    area = 0.5 * np.linalg.norm(np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), axis=1)
-    density = area * np.clip(zone[at[:, 1], at[:, 0]] - 0.12, 0, 1) * front
-    count = {"moustache": 420, "goatee": 700, "short": 1700, "full": 1700}[look.beard]
-    chosen, w = _sample(rng, density.astype(np.float32), t, count)
-    root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
-    normal = _unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
-    place = np.einsum("nkc,nk->nc", model.basis.mean[chosen], w)
-    longest = {"moustache": 1.3, "goatee": 1.9, "short": 1.2, "full": 3.6}[look.beard] * look.beard_length
-    chain = _beard_chains(root, normal, place, longest, rng)
-    ao = np.broadcast_to(np.linspace(0.6, 1.0, chain.shape[1], dtype=np.float32), chain.shape[:2])
-    cards = _cards(chain, rng.uniform(0.14, 0.3, count), rng, ao, chosen[:, 0].astype(np.int32), None, False)
-    roots = model.weight[cards.root]
-    return replace(cards, weight=roots.astype(np.float32))
-
-
-def _beard_chains(root: Float, normal: Float, place: Float, longest: float, rng: Rng) -> Float:
-    steps, n = 3, len(root)
-    upper = (place[:, 1] > -3.1) & (np.abs(place[:, 0]) < 3.2)
-    down = np.stack([0.2 * np.sign(place[:, 0]), -np.ones(n), 0.15 * np.ones(n)], 1)
-    across = np.stack([np.clip(place[:, 0], -1, 1) * 1.1, -0.75 * np.ones(n), 0.1 * np.ones(n)], 1)
-    way = _unit((np.where(upper[:, None], across, down) + rng.normal(0, 0.3, (n, 3))).astype(np.float32))
-    way = _unit(way - 0.8 * (way * normal).sum(1, keepdims=True) * normal)
-    chin = np.clip((-place[:, 1] - 3.0) / 4.0, 0.35, 1.0)
-    length = longest * np.where(upper, 0.45, chin) * rng.uniform(0.6, 1.1, n)
-    length = np.minimum(length, np.where(upper, 0.75, 9.0))
-    t = np.linspace(0, 1, steps)[None, :, None]
-    stand = normal[:, None] * (
-        0.12 * np.sqrt(t)
-        + 0.25 * t * np.minimum(length, 2.0)[:, None, None] * (1 - 0.6 * upper[:, None, None])
-    )
-    chain = (
-        root[:, None]
-        + stand
-        + way[:, None] * t * length[:, None, None]
-        + np.array([0, -0.25, 0]) * t**2 * length[:, None, None]
-    )
-    return chain.astype(np.float32)

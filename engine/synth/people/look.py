@@ -28,7 +28,8 @@ _TONES = np.array([
 _HAIR = {
     "black": (0.055, 0.045, 0.042), "dark": (0.13, 0.085, 0.06), "brown": (0.24, 0.15, 0.095),
     "chestnut": (0.33, 0.18, 0.1), "light": (0.42, 0.29, 0.18), "blond": (0.66, 0.51, 0.32),
-    "platinum": (0.83, 0.75, 0.6), "red": (0.5, 0.22, 0.09), "gray": (0.5, 0.49, 0.48), "white": (0.82, 0.81, 0.79),
+    "platinum": (0.83, 0.75, 0.6), "red": (0.5, 0.22, 0.09), "gray": (0.5, 0.49, 0.48),
+    "white": (0.82, 0.81, 0.79),
 }  # fmt: skip
 _IRIS = {
     "dark": (0.16, 0.09, 0.05), "brown": (0.33, 0.19, 0.09), "hazel": (0.42, 0.31, 0.14),
@@ -110,7 +111,7 @@ def _skin(rng: Rng, tone: float) -> Float:
     low = int(min(at, len(_TONES) - 2))
     colour = _TONES[low] + (at - low) * (_TONES[low + 1] - _TONES[low])
     colour = colour * np.exp(rng.normal(0.0, [0.02, 0.025, 0.04]))
-    return np.clip(colour, 0.05, 0.97).astype(np.float32)
+    return np.asarray(np.clip(colour, 0.05, 0.97), np.float32)
 
 
 def _hair_colour(rng: Rng, tone: float, age: float) -> Float:
@@ -132,7 +133,7 @@ def _hair_colour(rng: Rng, tone: float, age: float) -> Float:
     colour = np.array(_HAIR[name]) * np.exp(rng.normal(0.0, 0.12, 3) * 0.5 + rng.normal(0.0, 0.15))
     if rng.random() < 0.03:
         colour = hsv(float(rng.random()), 0.6, float(rng.uniform(0.3, 0.7)))
-    return np.clip(colour, 0.02, 0.95).astype(np.float32)
+    return np.asarray(np.clip(colour, 0.02, 0.95), np.float32)
 
 
 def _hair_style(rng: Rng, male: float, age: float, tone: float) -> str:
@@ -141,8 +142,8 @@ def _hair_style(rng: Rng, male: float, age: float, tone: float) -> str:
         "fringe": 1, "curly": 1, "long": 0.4, "wavy": 0.4, "bun": 0.15,
     }  # fmt: skip
     women = {
-        "long": 3.5, "long_side": 3, "wavy": 3, "bob": 2.5, "bun": 2, "ponytail": 2, "curly": 1.5, "fringe": 1.2,
-        "short": 0.6, "messy": 0.6, "side_part": 0.5, "buzz": 0.15,
+        "long": 3.5, "long_side": 3, "wavy": 3, "bob": 2.5, "bun": 2, "ponytail": 2, "curly": 1.5,
+        "fringe": 1.2, "short": 0.6, "messy": 0.6, "side_part": 0.5, "buzz": 0.15,
     }  # fmt: skip
     table = men if male > 0.5 else women
     if tone > 0.6:
@@ -205,7 +206,7 @@ def draw_look(rng: Rng) -> Look:
     iris = np.array(_IRIS[eye]) * np.exp(rng.normal(0, 0.12, 3))
     makeup = float(rng.beta(1.2, 1.4)) if male < 0.5 and rng.random() < 0.75 else 0.0
     lipstick = hsv(
-        float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.4, 0.75)), float(rng.uniform(0.55, 0.88))
+        float(rng.normal(0.98, 0.025) % 1.0), float(rng.uniform(0.4, 0.75)), float(rng.uniform(0.68, 0.92))
     )
     return Look(
         identity=_identity(rng, male),

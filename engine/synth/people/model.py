@@ -158,8 +158,11 @@ def _clustered(points: Float, triangles: Int, cell: float) -> Int:
 
 @lru_cache(maxsize=1)
 def manly() -> Float:
-    """[80] the smallest change of identity that makes a face broader in the jaw, heavier in the brow, longer
-    in the chin and nose, thinner in the lips, with smaller eyes and a thicker neck; by about one deviation."""
+    """[80] the smallest change of identity towards a man's average face, about one deviation.
+
+    Broader in the jaw, heavier in the brow, longer in the chin and nose, thinner in the lips, with smaller
+    eyes and a thicker neck: ridge regression on these ten lengths.
+    """
     basis = load_basis()
     moves = basis.at_landmarks(basis.identity)
 
@@ -172,7 +175,8 @@ def manly() -> Float:
     )
     features = np.stack([
         span(397, 172, 0), span(378, 149, 0), span(14, 152, 1), span(327, 98, 0), span(168, 2, 1),
-        span(0, 13, 1) + span(14, 17, 1), span(386, 374, 1) + span(159, 145, 1), span(107, 168, 2) + span(336, 168, 2),
+        span(0, 13, 1) + span(14, 17, 1), span(386, 374, 1) + span(159, 145, 1),
+        span(107, 168, 2) + span(336, 168, 2),
         span(105, 159, 1) + span(334, 386, 1), (neck[..., 0] * wide).mean(1),
     ])  # fmt: skip
     size = np.linalg.norm(features, axis=1, keepdims=True) + 1e-6

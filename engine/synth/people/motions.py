@@ -14,13 +14,14 @@ Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 _PHONES = (
-    "SIL", "AA", "AE", "AH", "AO", "EH", "ER", "EY", "IH", "IY", "OW", "UH", "UW", "B", "P", "M", "F", "V", "TH",
-    "T", "L", "N", "S", "SH", "K", "R", "W", "Y",
+    "SIL", "AA", "AE", "AH", "AO", "EH", "ER", "EY", "IH", "IY", "OW", "UH", "UW", "B", "P", "M", "F", "V",
+    "TH", "T", "L", "N", "S", "SH", "K", "R", "W", "Y",
 )  # fmt: skip
 _MAX_TURN = np.radians([20.0, 30.0, 15.0])
 _FACES: dict[str, tuple[tuple[str, float], ...]] = {
     "smile": (("mouthSmile", 0.8), ("cheekSquint", 0.5), ("eyeSquint", 0.3)),
-    "grin": (("mouthSmile", 1.0), ("mouthUpperUp", 0.4), ("mouthLowerDown", 0.3), ("jawOpen", 0.12), ("cheekSquint", 0.6)),
+    "grin": (("mouthSmile", 1.0), ("mouthUpperUp", 0.4), ("mouthLowerDown", 0.3), ("jawOpen", 0.12),
+             ("cheekSquint", 0.6)),
     "frown": (("mouthFrown", 0.6), ("browDown", 0.5), ("mouthShrugLower", 0.3)),
     "angry": (("browDown", 0.9), ("noseSneer", 0.5), ("mouthPress", 0.5), ("eyeSquint", 0.4)),
     "surprise": (("browInnerUp", 0.8), ("browOuterUp", 0.8), ("eyeWide", 0.8), ("jawOpen", 0.5)),
@@ -44,7 +45,7 @@ def _add(motion: Float, prefix: str, value: float, rng: Rng) -> None:
 
 
 def first_motion(rng: Rng) -> Float:
-    """[72] near neutral: mouth closed or slightly open, eyes and brows at rest, about frontal, looking ahead."""
+    """[72] near neutral: lips closed or slightly open, eyes and brows at rest, about frontal, gaze ahead."""
     motion = np.zeros(MOTION.size, np.float32)
     if rng.random() < 0.35:
         motion[MOTION.index("jawOpen")] = rng.uniform(0.0, 0.12)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from engine.animators.mesh.eyelight import lid_light
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
+from engine.synth.people.cards import Cards, card_texture
 from engine.synth.people.figure import IRIS_DEPTH, Figure, Pose, Posed
 from engine.synth.people.gpu import Gpu, GpuMesh, projection
-from engine.synth.people.hair import Cards, card_texture
 from engine.synth.people.look import Look
 from engine.synth.people.model import HeadModel, head_model, label
 from engine.synth.people.scene import Lens, Scene
@@ -39,7 +39,7 @@ class Drawn:
     labels: Bytes
     """[S, S]"""
     truth: Float
-    """[1.5 S, 1.5 S, 4] samples: px x and y in the first frame, distance there (cm), label; 0 on the backdrop"""
+    """[1.5 S, 1.5 S, 4] samples: px x and y in the first frame, distance there (cm), label; 0: backdrop"""
     points: Float
     """[478, 2] landmarks, px"""
 
@@ -76,7 +76,7 @@ def _occlusion(gpu: Gpu, model: HeadModel, count: int = 72) -> Float:
         seen += cos * (clip[:, 2] * 0.5 + 0.5 <= depth[r, c] + 0.35 / (2 * _SUN_DEPTH))
         total += cos
     mesh.release()
-    return (seen / total).astype(np.float32)
+    return np.asarray(seen / total, np.float32)
 
 
 def _sun(direction: Float, middle: Float) -> Float:
@@ -122,8 +122,8 @@ class PersonRenderer:
         self.head = GpuMesh(
             self.gpu,
             {"in_pos": zero, "in_normal": zero, "in_soft": zero, "in_first": zero, "in_rest": basis.mean,
-             "in_uv": self.model.chart, "in_paint": np.zeros((v, 4), np.float32), "in_weight": self.model.weight,
-             "in_code": self.model.code},
+             "in_uv": self.model.chart, "in_paint": np.zeros((v, 4), np.float32),
+             "in_weight": self.model.weight, "in_code": self.model.code},
             groups,
         )  # fmt: skip
         self.open, self.always_open = True, False
@@ -237,14 +237,16 @@ class PersonRenderer:
             "collar_kind": float(clothes.kind), "collar_depth": clothes.depth,
         })  # fmt: skip
         dark = _linear(look.hair_colour)
-        g.set({"scalp_colour": 0.36 * dark + 0.025 * _linear(look.skin), "gloss": look.gloss * (1.0 + 0.6 * look.tone),
-               "relief": 1.0, "deep": 1.0 - 0.35 * look.tone}, ("skin",))  # fmt: skip
+        g.set({"scalp_colour": 0.36 * dark + 0.025 * _linear(look.skin),
+              "gloss": look.gloss * (1.0 + 0.6 * look.tone), "relief": 1.0,
+               "deep": 1.0 - 0.35 * look.tone}, ("skin",))  # fmt: skip
         g.set({"cloth_a": _linear(clothes.a), "cloth_b": _linear(clothes.b), "cloth_c": _linear(clothes.c),
                "pattern": float(clothes.pattern), "pattern_scale": clothes.scale, "folds": clothes.folds,
                "sheen": clothes.sheen, "open_front": float(clothes.front)}, ("cloth",))  # fmt: skip
-        g.set({"iris_a": _linear(look.iris_inner), "iris_b": _linear(look.iris) * 1.25, "white": _linear(look.white),
-               "iris_cm": 0.59 * look.iris_size, "pupil": look.pupil, "vein": 0.25 + 0.5 * look.age, "bright": 2.2,
-               "seed": float(look.seed % 97), "eye_radius": 1.5}, ("eye",))  # fmt: skip
+        g.set({"iris_a": _linear(look.iris_inner), "iris_b": _linear(look.iris) * 1.25,
+               "white": _linear(look.white), "iris_cm": 0.59 * look.iris_size, "pupil": look.pupil,
+               "vein": 0.25 + 0.5 * look.age, "bright": 2.2, "seed": float(look.seed % 97),
+               "eye_radius": 1.5}, ("eye",))  # fmt: skip
         gum = np.array([0.45, 0.16, 0.15]) * (1.0 - 0.45 * look.tone)
         g.set({"tooth": _linear(look.tooth) * 0.85, "gum": gum}, ("mouth",))
         g.set({"lash_colour": np.array([0.012, 0.01, 0.01])}, ("lash",))
@@ -402,7 +404,11 @@ class PersonRenderer:
                 lean = np.array([0.25 * (1 if eye == 0 else -1), 0.0, 0.0]) * (u - 0.3)
                 curl = np.array([0.0, 0.4 if k == 0 else -0.4, 0.0])
                 fine = fine + 0.05 * out
-                rowset = [fine, fine + size * (0.95 * out + 0.3 * curl + lean), fine + size * (1.35 * out + 0.9 * curl + 1.6 * lean)]
+                rowset = [
+                    fine,
+                    fine + size * (0.95 * out + 0.3 * curl + lean),
+                    fine + size * (1.35 * out + 0.9 * curl + 1.6 * lean),
+                ]
                 strips.append(np.stack(rowset))
                 normals.append(np.broadcast_to(out, (3, _LASH, 3)))
                 longest.append(np.full((3, _LASH), 1.0 if k == 0 else 0.8))

@@ -170,7 +170,7 @@ def _room(rng: Rng, size: int) -> Float:
     if rng.random() < 0.5:
         x, w = int(rng.integers(-size // 4, size)), int(rng.integers(size // 5, size // 2))
         cv2.rectangle(image, (x, -1), (x + w, int(rng.integers(size // 3, size))), (0.98, 0.98, 1.0), -1)
-    return cv2.GaussianBlur(image, (0, 0), size * float(rng.uniform(0.004, 0.05)))
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), size * float(rng.uniform(0.004, 0.05))), np.float32)
 
 
 def _outdoors(rng: Rng, size: int) -> Float:
@@ -183,7 +183,7 @@ def _outdoors(rng: Rng, size: int) -> Float:
         )
         at = (int(rng.integers(size)), int(rng.integers(size // 6, size)))
         cv2.circle(image, at, int(rng.integers(size // 50, size // 8)), [float(v) for v in colour], -1)
-    image = cv2.GaussianBlur(image, (0, 0), size * float(rng.uniform(0.012, 0.05)))
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), size * float(rng.uniform(0.012, 0.05))), np.float32)
     for _ in range(int(rng.integers(0, 25))):
         disc = np.zeros_like(image)
         at = (int(rng.integers(size)), int(rng.integers(size)))
@@ -255,9 +255,9 @@ def spoil(rgb: Float, scene: Scene, rng: Rng) -> Bytes:
     size = rgb.shape[0]
     if scene.shrink < 1.0:
         small = cv2.resize(rgb, None, fx=scene.shrink, fy=scene.shrink, interpolation=cv2.INTER_AREA)
-        rgb = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+        rgb = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
     if scene.blur > 0.25:
-        rgb = cv2.GaussianBlur(rgb, (0, 0), scene.blur)
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), scene.blur), np.float32)
     if scene.noise > 0.3:
         grain = np.empty(rgb.shape, np.float32)
         rng.standard_normal(dtype=np.float32, out=grain)
@@ -265,5 +265,5 @@ def spoil(rgb: Float, scene: Scene, rng: Rng) -> Bytes:
     image = np.clip(rgb, 0, 255).astype(np.uint8)
     if scene.quality < 93:
         _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, scene.quality])
-        image = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+        image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
     return np.ascontiguousarray(image)

@@ -73,7 +73,7 @@ def _polygon(points: Float, blur: float, grow: float = 0.0) -> Float:
 def _blob(mark: int | tuple[float, float], rx: float, ry: float, dx: float = 0.0, dy: float = 0.0) -> Float:
     x0, y0 = _at([mark])[0] if isinstance(mark, int) else mark
     y, x = np.mgrid[0:CHART, 0:CHART].astype(np.float32)
-    return np.exp(-(((x - x0 - dx) / rx) ** 2) - ((y - y0 - dy) / ry) ** 2).astype(np.float32)
+    return np.asarray(np.exp(-(((x - x0 - dx) / rx) ** 2) - ((y - y0 - dy) / ry) ** 2), np.float32)
 
 
 def _stroke(points: Float, width: float, blur: float) -> Float:
@@ -115,7 +115,8 @@ def _age_lines() -> tuple[Float, ...]:
     neck = [_curve((-5, y + 0.8), (0, y), (5, y + 0.8)) for y in (-10.2, -11.8)]
     drawn = []
     for curves, width, blur in (
-        (forehead, 1, 2.0), (frown, 1, 1.9), (crow, 1, 1.5), (under, 1, 2.0), (nasal, 2, 3.2), (mario, 1, 3.0), (neck, 2, 2.6),
+        (forehead, 1, 2.0), (frown, 1, 1.9), (crow, 1, 1.5), (under, 1, 2.0), (nasal, 2, 3.2),
+        (mario, 1, 3.0), (neck, 2, 2.6),
     ):  # fmt: skip
         sheet = np.max([_stroke(c, width, blur) for c in curves], axis=0)
         drawn.append((sheet / max(float(sheet.max()), 1e-6)).astype(np.float32))
@@ -175,7 +176,7 @@ def regions() -> Regions:
     y, _ = np.mgrid[0:CHART, 0:CHART].astype(np.float32)
     return Regions(
         lips=lips,
-        lips_soft=cv2.GaussianBlur(lips, (0, 0), 2.2),
+        lips_soft=np.asarray(cv2.GaussianBlur(lips, (0, 0), 2.2), np.float32),
         cheeks=np.clip(_blob(50, 42, 36) + _blob(280, 42, 36), 0, 1),
         nose=np.clip(_blob(4, 26, 22) + 0.6 * _blob(197, 16, 30), 0, 1),
         sockets=socket,
@@ -195,7 +196,8 @@ def regions() -> Regions:
 def _clouds(rng: Rng, cell: float) -> Float:
     n = max(4, int(CHART / cell))
     small = rng.standard_normal((n, n), np.float32)
-    return cv2.resize(small, (CHART, CHART), interpolation=cv2.INTER_LINEAR if cell < 8 else cv2.INTER_CUBIC)
+    smooth = cv2.INTER_LINEAR if cell < 8 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(small, (CHART, CHART), interpolation=smooth), np.float32)
 
 
 def _spots(rng: Rng, count: int, size: tuple[float, float], within: Float) -> Float:
@@ -262,7 +264,7 @@ def _stubble(rng: Rng, look: Look) -> Float:
         whole = np.maximum(whole, r.moustache * 0.9)
     grain = 0.55 + 0.3 * rng.standard_normal((CHART, CHART), np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 0.6) + 0.06 * _clouds(rng, 12)
-    return np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95).astype(np.float32)
+    return np.asarray(np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95), np.float32)
 
 
 def _tint(colour: Float, mask: Float, factor: tuple[float, float, float]) -> None:
@@ -353,9 +355,9 @@ def _lips(colour: Float, look: Look, rng: Rng) -> None:
     natural = look.skin * np.array([0.87 - 0.02 * fair, 0.62 + 0.12 * look.tone, 0.64 + 0.12 * look.tone])
     natural = look.skin + (natural - look.skin) * look.lip_depth
     lines = np.clip(1.0 + 0.05 * _clouds(rng, 3), 0.85, 1.12)
-    lines = cv2.merge([lines, lines, lines])
-    edge = 0.5 * r.lips + 0.5 * r.lips_soft
-    _cover(colour, 0.9 * edge, natural.astype(np.float32) * lines)
+    lines = np.asarray(cv2.merge([lines, lines, lines]), np.float32)
+    edge = np.asarray(0.45 * r.lips + 0.45 * r.lips_soft, np.float32)
+    _cover(colour, edge, np.asarray(natural * lines, np.float32))
     if look.makeup > 0.35:
         _cover(colour, 0.85 * look.makeup * r.lips, look.lipstick * lines)
 
@@ -364,10 +366,10 @@ def _makeup(colour: Float, look: Look) -> None:
     if look.makeup < 0.2:
         return
     r = regions()
-    shadow = np.clip(r.sockets * 0.35 + r.lids * 0.5, 0, 1) * (look.makeup - 0.1)
-    _cover(colour, shadow, look.eyeshadow * np.sqrt(look.skin))
+    shadow = np.asarray(np.clip(r.sockets * 0.35 + r.lids * 0.5, 0, 1) * (look.makeup - 0.1), np.float32)
+    _cover(colour, shadow, (look.eyeshadow * np.sqrt(look.skin)).astype(np.float32))
     for marks in _UPPER_LIDS:
-        line = _stroke(_at(marks) + [0.0, -0.6], 2, 0.9)
+        line = _stroke((_at(marks) - np.array([0.0, 0.6])).astype(np.float32), 2, 0.9)
         _cover(colour, line * look.makeup * 0.9, np.full(3, 0.06, np.float32))
 
 

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from engine.synth.people.look import Glasses, hsv
 from engine.synth.people.model import head_model
 
-__all__ = ["Clothes", "Mesh", "clothes_mesh", "collar_drop", "draw_clothes", "frame_mesh", "lens_mesh", "normals_of"]
+__all__ = [
+    "Clothes",
+    "Mesh",
+    "clothes_mesh",
+    "collar_drop",
+    "draw_clothes",
+    "frame_mesh",
+    "lens_mesh",
+    "normals_of",
+]
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
@@ -160,6 +169,23 @@ def _ring(
     return _sheet(np.array(rows, np.float32), closed=False)
 
 
+def _shirt_collar(r: float, gap: float) -> list[tuple[Float, Int]]:
+    """A band that stands around a neck of radius ``r`` cm, and the leaf that falls over it to two points."""
+    angle = np.linspace(gap, 2 * np.pi - gap, 64)
+    s, c = 1.02 * np.sin(angle), 0.92 * np.cos(angle)
+    drop = 4.2 * (0.5 + 0.5 * np.cos(angle))
+    point = np.exp(-(((np.minimum(angle, 2 * np.pi - angle) - 0.38) / 0.28) ** 2))
+    stand, fold = [], []
+    for top, more in ((-12.2, 0.9), (-9.4, 0.3), (-7.7, 0.15)):
+        stand.append(np.stack([(r + more) * s, top - drop, (r + more) * c - 1.3], 1))
+    for share in (0.0, 0.12, 0.5, 1.0):
+        around = r + 0.2 + 0.5 * np.sqrt(share) + share * (0.55 + 0.75 * point)
+        height = -7.65 - drop - share * (2.2 + 2.6 * point) + 0.2 * (share == 0.12)
+        out = 1.1 * share * point * np.sign(s)
+        fold.append(np.stack([around * s + out, height, around * c - 1.3], 1))
+    return [_sheet(np.array(rows, np.float32), closed=False) for rows in (stand, fold)]
+
+
 def _collar(kind: str, head: Float, gap: float) -> list[tuple[Float, Int]]:
     neck = head[head_model().basis.part("neck")]
     near = np.abs(neck[:, 1] + 9.5) < 1.5
@@ -183,35 +209,7 @@ def _collar(kind: str, head: Float, gap: float) -> list[tuple[Float, Int]]:
             )
         ]
     if kind == "shirt":
-        angle = np.linspace(gap, 2 * np.pi - gap, 64)
-        drop = 4.2 * (0.5 + 0.5 * np.cos(angle))
-        point = np.exp(-(((np.minimum(angle, 2 * np.pi - angle) - 0.38) / 0.28) ** 2))
-        stand, fold = [], []
-        for height, radius in ((-12.2, 0.9), (-9.4, 0.3), (-7.7, 0.15)):
-            stand.append(
-                np.stack(
-                    [
-                        (r + radius) * 1.02 * np.sin(angle),
-                        height - drop,
-                        (r + radius) * np.cos(angle) * 0.92 - 1.3,
-                    ],
-                    1,
-                )
-            )
-        for share in (0.0, 0.12, 0.5, 1.0):
-            radius = r + 0.2 + 0.5 * np.sqrt(share) + share * (0.55 + 0.75 * point)
-            height = -7.65 - drop - share * (2.2 + 2.6 * point) + 0.2 * (share == 0.12)
-            fold.append(
-                np.stack(
-                    [
-                        radius * 1.02 * np.sin(angle) + 1.1 * share * point * np.sign(np.sin(angle)),
-                        height,
-                        radius * np.cos(angle) * 0.92 - 1.3,
-                    ],
-                    1,
-                )
-            )
-        return [_sheet(np.array(rows, np.float32), closed=False) for rows in (stand, fold)]
+        return _shirt_collar(r, gap)
     return []
 
 

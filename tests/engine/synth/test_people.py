@@ -45,12 +45,15 @@ def _people():  # type: ignore[no-untyped-def]
 def test_looks_are_deterministic_and_varied() -> None:
     looks = [draw_look(np.random.default_rng([0, k])) for k in range(150)]
     again = draw_look(np.random.default_rng([0, 7]))
-    assert again.seed == looks[7].seed and np.array_equal(again.identity, looks[7].identity)
+    assert again.seed == looks[7].seed
+    assert np.array_equal(again.identity, looks[7].identity)
     assert {look.hair for look in looks} >= set(HAIR_STYLES) - {"afro"}
     assert {look.beard for look in looks} == set(BEARDS)
-    assert any(look.glasses for look in looks) and not all(look.glasses for look in looks)
+    assert any(look.glasses for look in looks)
+    assert not all(look.glasses for look in looks)
     tones = np.array([look.skin.mean() for look in looks])
-    assert tones.min() < 0.35 and tones.max() > 0.7
+    assert tones.min() < 0.35
+    assert tones.max() > 0.7
 
 
 def test_skin_has_darker_brows_redder_lips_and_the_regions_labels_need() -> None:
@@ -76,14 +79,25 @@ def test_hair_grows_on_the_crown_and_not_on_the_face() -> None:
 def test_motions_keep_their_ranges_and_first_ones_are_calm() -> None:
     rng = np.random.default_rng(0)
     first = first_motion(rng)
-    assert first[MOTION.columns("eye")].max() == 0.0 and first[MOTION.index("jawOpen")] <= 0.12
+    assert first[MOTION.columns("eye")].max() == 0.0
+    assert first[MOTION.index("jawOpen")] <= 0.12
     rows = np.stack([lively_motion(rng, first) for _ in range(300)])
-    assert rows[:, MOTION.expression].min() >= 0.0 and rows[:, MOTION.expression].max() <= 1.0
+    assert rows[:, MOTION.expression].min() >= 0.0
+    assert rows[:, MOTION.expression].max() <= 1.0
     assert not rows[:, MOTION.columns("eyeLook")].any()
     degrees = np.degrees(np.abs(rows[:, MOTION.rotation]).max(0))
-    assert (degrees > [8, 15, 8]).all() and (degrees < [26, 37, 20]).all()
+    assert (degrees > [8, 15, 8]).all()
+    assert (degrees < [26, 37, 20]).all()
     moved = rows.max(0)
-    seen = ("jawOpen", "lipsSealed", "lowerLipIn", "mouthPucker", "eyeBlinkLeft", "mouthSmileRight", "browInnerUp")
+    seen = (
+        "jawOpen",
+        "lipsSealed",
+        "lowerLipIn",
+        "mouthPucker",
+        "eyeBlinkLeft",
+        "mouthSmileRight",
+        "browInnerUp",
+    )
     assert all(moved[MOTION.index(name)] > 0.6 for name in seen)
 
 
@@ -91,7 +105,9 @@ def test_tracked_motions_come_from_one_clip() -> None:
     clips = [np.full((20, 72), v, np.float32) for v in (0.1, 0.6)]
     first = np.zeros(72, np.float32)
     rows = tracked_motions(clips, np.random.default_rng(1), first, 6)
-    assert rows.shape == (6, 72) and np.ptp(rows[:, 17]) == 0.0 and rows[0, 17] in (np.float32(0.1), np.float32(0.6))
+    assert rows.shape == (6, 72)
+    assert np.ptp(rows[:, 17]) == 0.0
+    assert rows[0, 17] in (np.float32(0.1), np.float32(0.6))
 
 
 def test_lids_stay_outside_the_eyeball_and_meet_in_a_blink() -> None:
@@ -124,9 +140,12 @@ def test_equal_seeds_give_equal_people() -> None:
 
 def test_shapes_and_first_frames() -> None:
     for person in _people():
-        assert person.frames.shape == (FRAMES, S, S, 3) and person.frames.dtype == np.uint8
-        assert person.flow.shape == (FRAMES, S // 4, S // 4, 2) and person.flow.dtype == np.float16
-        assert not person.motion[0, MOTION.pose].any() and not person.motion[0, MOTION.gaze].any()
+        assert person.frames.shape == (FRAMES, S, S, 3)
+        assert person.frames.dtype == np.uint8
+        assert person.flow.shape == (FRAMES, S // 4, S // 4, 2)
+        assert person.flow.dtype == np.float16
+        assert not person.motion[0, MOTION.pose].any()
+        assert not person.motion[0, MOTION.gaze].any()
         assert np.abs(person.flow[0]).max() < 0.3  # the first frame is where it is
         assert person.frames[0].std() > 10
         assert person.labels.max() < len(LABELS)
@@ -135,7 +154,14 @@ def test_shapes_and_first_frames() -> None:
 
 def test_labels_lie_where_the_landmarks_are() -> None:
     hits, total = 0, 0
-    pairs = ((4, "skin"), (0, "lip_upper"), (17, "lip_lower"), (468, "irises"), (473, "irises"), (151, "skin"))
+    pairs = (
+        (4, "skin"),
+        (0, "lip_upper"),
+        (17, "lip_lower"),
+        (468, "irises"),
+        (473, "irises"),
+        (151, "skin"),
+    )
     for person in _people():
         for mark, name in pairs:
             x, y = np.round(person.landmarks[0, mark]).astype(int)

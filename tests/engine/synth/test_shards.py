@@ -25,7 +25,8 @@ def test_rows_come_back_in_order(tmp_path: Path) -> None:
     assert [s.rows for s in shards] == [8, 8, 4]
     assert np.array_equal(np.concatenate([s["index"] for s in shards]), np.arange(20))
     assert isinstance(shards[0]["frames"], np.memmap)
-    assert shards[0]["frames"].dtype == np.uint8 and shards[0].meta == {"seed": 3}
+    assert shards[0]["frames"].dtype == np.uint8
+    assert shards[0].meta == {"seed": 3}
     with pytest.raises(KeyError, match="frames"):
         shards[0]["flow"]
 

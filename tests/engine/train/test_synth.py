@@ -16,7 +16,12 @@ def _tracks(folder: Path) -> tuple[Path, Path]:
     data, tracks = folder / "data", folder / "tracks"
     data.mkdir()
     tracks.mkdir()
-    rows = ["path,split,use", "talking/a.mp4,train,train", "talking/b.mp4,test,eval", "talking/c.mp4,train,eval"]
+    rows = [
+        "path,split,use",
+        "talking/a.mp4,train,train",
+        "talking/b.mp4,test,eval",
+        "talking/c.mp4,train,eval",
+    ]
     (data / "MANIFEST.csv").write_text("\n".join(rows) + "\n")
     for k, name in enumerate("abc"):
         motion = np.full((30, 72), 0.1 * (k + 1), np.float32)
@@ -28,7 +33,8 @@ def _tracks(folder: Path) -> tuple[Path, Path]:
 def test_only_released_clips_are_borrowed(tmp_path: Path) -> None:
     tracks, data = _tracks(tmp_path)
     found = synth.read_tracks(tracks, data)
-    assert len(found) == 1 and found[0].shape == (29, 72)
+    assert len(found) == 1
+    assert found[0].shape == (29, 72)
     assert np.allclose(found[0], 0.1)
 
 
@@ -48,5 +54,7 @@ def test_people_are_written_and_continued(tmp_path: Path) -> None:
     shards = open_shards(tmp_path / "set")
     assert [s.rows for s in shards] == [2, 2]
     assert np.concatenate([s["person"] for s in shards]).tolist() == [0, 0, 1, 1]
-    assert shards[0]["frames"].shape == (2, 64, 64, 3) and shards[0]["landmarks"].shape == (2, 478, 2)
-    assert shards[0].meta["size"] == 64 and shards[0].meta["labels"][0] == "background"
+    assert shards[0]["frames"].shape == (2, 64, 64, 3)
+    assert shards[0]["landmarks"].shape == (2, 478, 2)
+    assert shards[0].meta["size"] == 64
+    assert shards[0].meta["labels"][0] == "background"
