@@ -137,6 +137,8 @@ class BatchCore:
             plan = plan_batch(rows, self._costs, now, self._patience_ns, self._guard_ns)
             late = [self._waiting.pop(ticket)[2] for ticket in plan.late]
             chosen = [self._waiting.pop(ticket) for ticket in plan.run]
+        if late:  # dropped because of an estimate that nothing will correct if nothing runs
+            self._costs.relax()
         for future in late:
             if future.set_running_or_notify_cancel():
                 self.stats.late += 1

@@ -52,6 +52,9 @@ class BatchPlan:
 class Costs:
     """How long a call takes at each compiled size, in nanoseconds; learns from what it observes.
 
+    A size whose estimate a hiccup has raised would not be chosen again and so never be corrected:
+    estimates that nothing confirms go back to the initial ones (:meth:`relax`).
+
     Args:
         initial: per size; measured while warming up.
         weight: of a new observation that is lower than the estimate. Higher ones count four times
@@ -62,7 +65,8 @@ class Costs:
         if not initial or any(size < 1 for size in initial):
             raise ValueError(f"costs need positive batch sizes, got {sorted(initial)}")
         self.sizes = tuple(sorted(initial))
-        self._estimates = {size: float(initial[size]) for size in self.sizes}
+        self._initial = {size: float(initial[size]) for size in self.sizes}
+        self._estimates = dict(self._initial)
         self._weight = weight
 
     def size_for(self, rows: int) -> int:
@@ -77,9 +81,18 @@ class Costs:
         return round(self._estimates[self.size_for(rows)])
 
     def observe(self, size: int, spent_ns: int) -> None:
+        """A call at ``size`` took so long; one hiccup counts as at most four calls' time."""
         old = self._estimates[size]
         weight = self._weight if spent_ns < old else min(1.0, 4 * self._weight)
-        self._estimates[size] = old + weight * (spent_ns - old)
+        self.relax(self._weight / 4, but=size)
+        self._estimates[size] = old + weight * (min(spent_ns, 4 * old) - old)
+
+    def relax(self, weight: float | None = None, but: int | None = None) -> None:
+        """Move raised estimates, except that of size ``but``, towards the initial ones."""
+        share = self._weight if weight is None else weight
+        for size, old in self._estimates.items():
+            if size != but and old > self._initial[size]:
+                self._estimates[size] = old + share * (self._initial[size] - old)
 
 
 def power_sizes(largest: int) -> tuple[int, ...]:
@@ -186,14 +199,21 @@ class BatchRunner:
         self._check(row)
 
     def run(self, rows: Sequence[Sequence[Tensor]], size: int) -> list[tuple[Tensor, ...]]:
-        """The outputs [1, …] of each row. One call at a time."""
+        """The outputs [1, …] of each row, ready to be read on any stream. One call at a time."""
         if not 1 <= len(rows) <= size:
             raise ValueError(f"{len(rows)} rows do not fit a batch of {size}")
         if size == 1:
-            return [self._runners[1](*rows[0])]
+            return [_settled(self._runners[1](*rows[0]))]
         with torch.no_grad():
             for index, buffer in enumerate(self._inputs[size]):
                 for position in range(size):
                     buffer[position].copy_(rows[min(position, len(rows) - 1)][index][0])
-        outputs = self._runners[size](*self._inputs[size])
+        outputs = _settled(self._runners[size](*self._inputs[size]))
         return [tuple(value[k : k + 1] for value in outputs) for k in range(len(rows))]
+
+
+def _settled(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Wait for outputs on a device: who takes them may work on another stream."""
+    if any(value.is_cuda for value in outputs):
+        torch.cuda.current_stream().record_event().synchronize()
+    return outputs

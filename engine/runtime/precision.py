@@ -70,7 +70,8 @@ _WHOLE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 def _cast(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.to(dtype)
-    return type(value)(_cast(item, dtype) for item in value) if isinstance(value, (list, tuple)) else value
+    # Not torch.Size and other subclasses, which hold no tensors.
+    return type(value)(_cast(item, dtype) for item in value) if type(value) in (list, tuple) else value
 
 
 class _Policy(TorchFunctionMode):

@@ -37,10 +37,10 @@ class _Slow:
         return (2 * inputs[0],)
 
 
-def _core(clock: VirtualClock, patience_ns: int = 0) -> BatchCore:
+def _core(clock: VirtualClock, patience_ns: int = 0, costs: Costs | None = None) -> BatchCore:
     build: Callable[[int], Runner] = lambda size: _Slow(size, clock)  # type: ignore  # noqa: E731
     runner = BatchRunner(build, (torch.zeros(1, 1),), tuple(COSTS))
-    return BatchCore(runner, Costs(COSTS), clock, patience_ns)
+    return BatchCore(runner, costs or Costs(COSTS), clock, patience_ns)
 
 
 def _row(value: float) -> tuple[Tensor]:
@@ -86,6 +86,23 @@ def test_a_row_that_cannot_be_on_time_fails_at_once() -> None:
     assert _value(fine) == 4
     assert core.stats.late == 1
     assert clock.now_ns() == COSTS[1]
+
+
+def test_a_hiccup_does_not_make_every_later_row_late() -> None:
+    clock = VirtualClock()
+    costs = Costs(COSTS)
+    core = _core(clock, costs=costs)
+    for _ in range(3):
+        costs.observe(1, 400 * MS)
+    assert costs.of(1) > 10 * MS
+    late = 0
+    for _ in range(50):
+        future = core.submit(_row(1), clock.now_ns() + 10 * MS)
+        core.step()
+        late += isinstance(future.exception(0), DeadlineMissed)
+        clock._now += 40 * MS
+    assert 0 < late < 40
+    assert future.exception(0) is None
 
 
 def test_an_error_reaches_only_the_row_it_belongs_to() -> None:

@@ -141,12 +141,25 @@ def test_sessions_at_25_frames_a_second_keep_their_deadlines(
 
 def test_costs_learn_faster_upwards() -> None:
     costs = Costs({1: 100, 2: 100})
-    costs.observe(1, 200)
     costs.observe(2, 0)
+    costs.observe(1, 200)
     assert costs.of(1) == 140
     assert costs.of(2) == 90
     with pytest.raises(ValueError, match="largest batch"):
         costs.of(3)
+
+
+def test_a_hiccup_is_forgotten() -> None:
+    costs = Costs({1: 100, 2: 150})
+    costs.observe(2, 10_000)
+    assert costs.of(2) == 150 + 0.4 * 450  # a hiccup counts as four calls
+    for _ in range(200):
+        costs.observe(1, 100)
+    assert costs.of(2) < 160
+    costs.observe(1, 10_000)
+    for _ in range(60):  # nothing runs
+        costs.relax()
+    assert costs.of(1) == 100
 
 
 def _batched(backend: str, sizes: tuple[int, ...]) -> BatchRunner:
