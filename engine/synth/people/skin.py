@@ -193,11 +193,33 @@ def regions() -> Regions:
     )
 
 
+@lru_cache(maxsize=16)
+def _tile(cell: float) -> Float:
+    """Smooth noise N(0, 1) at the nodes, which repeats without a seam; blobs of about ``cell`` px."""
+    n = 2 ** round(np.log2(CHART / cell))
+    small = np.random.default_rng(int(10 * cell)).standard_normal((n, n), np.float32)
+    edge, scale = min(2, n), CHART // n
+    side = (n + 2 * edge) * scale
+    wide = cv2.resize(np.pad(small, edge, mode="wrap"), (side, side), interpolation=cv2.INTER_CUBIC)
+    inner = np.s_[edge * scale : edge * scale + CHART]
+    return np.ascontiguousarray(wide[inner, inner], np.float32)
+
+
+@lru_cache(maxsize=1)
+def _grain() -> Float:
+    """Noise of single texels, a little smoothed, that repeats without a seam."""
+    noise = np.random.default_rng(3).standard_normal((CHART, CHART), np.float32)
+    wide = cv2.GaussianBlur(np.pad(noise, 8, mode="wrap"), (0, 0), 0.8)
+    return np.ascontiguousarray(wide[8:-8, 8:-8], np.float32)
+
+
+def _rolled(rng: Rng, tile: Float) -> Float:
+    down, across = (int(v) for v in rng.integers(0, CHART, 2))
+    return np.asarray(np.roll(tile if rng.random() < 0.5 else tile[::-1], (down, across), (0, 1)), np.float32)
+
+
 def _clouds(rng: Rng, cell: float) -> Float:
-    n = max(4, int(CHART / cell))
-    small = rng.standard_normal((n, n), np.float32)
-    smooth = cv2.INTER_LINEAR if cell < 8 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(small, (CHART, CHART), interpolation=smooth), np.float32)
+    return _rolled(rng, _tile(cell))
 
 
 def _spots(rng: Rng, count: int, size: tuple[float, float], within: Float) -> Float:
@@ -262,8 +284,7 @@ def _stubble(rng: Rng, look: Look) -> Float:
         whole = np.maximum(whole, r.goatee * 0.85)
     if look.beard == "moustache":
         whole = np.maximum(whole, r.moustache * 0.9)
-    grain = 0.55 + 0.3 * rng.standard_normal((CHART, CHART), np.float32)
-    grain = cv2.GaussianBlur(grain, (0, 0), 0.6) + 0.06 * _clouds(rng, 12)
+    grain = 0.55 + 0.4 * _rolled(rng, _grain()) + 0.06 * _clouds(rng, 12)
     return np.asarray(np.clip(whole * np.clip(grain + 0.1, 0, 1.1), 0, 0.95), np.float32)
 
 
@@ -384,7 +405,7 @@ def _line_strengths(look: Look, rng: Rng) -> list[float]:
 def paint_relief(look: Look) -> Bytes:
     """uint8 [CHART, CHART, 4]: slope along the columns and the rows, gloss, and 1 on lips, 1/2 on brows."""
     rng, r = np.random.default_rng([look.seed, 2]), regions()
-    pores = cv2.GaussianBlur(rng.standard_normal((CHART, CHART), np.float32), (0, 0), 0.8)
+    pores = _rolled(rng, _grain())
     height = 0.35 * pores * (0.6 + 0.8 * look.age) + 0.1 * _clouds(rng, 6)
     for mask, strength in zip(
         r.lines, _line_strengths(look, np.random.default_rng([look.seed, 3])), strict=True
