@@ -157,7 +157,7 @@ def fitted_motion(points: Float, valid: Flags, fit: FaceFit, size: int = CROP_SI
 
 def landmarks_shown(motion: Float, fit: FaceFit) -> Float:
     """Landmarks float32 [T, 468, 2] (crop px) of the portrait ``fit`` under ``motion`` [T, 72]: what the
-    motion says, before anything is drawn; the inverse of :func:`fitted_motion` but for what the fit leaves."""
+    motion says, before anything is drawn; the inverse of :func:`fitted_motion` but for the fit's rest."""
     basis, out = load_basis(), np.empty((len(motion), 468, 2), np.float32)
     lids = np.clip(fit.expression[_BLINK], 0.0, _SHUT_PORTRAIT)
     for t, row in enumerate(motion.astype(np.float64)):
