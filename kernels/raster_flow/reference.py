@@ -10,8 +10,10 @@ __all__ = ["raster_flow", "to_cells"]
 
 def to_cells(xyz: Tensor, frame: tuple[int, int], cells: tuple[int, int]) -> Tensor:
     """Vertices [..., 3] with x and y in cells instead of frame pixels; all bodies see these values."""
-    scale = xyz.new_tensor([cells[1] / frame[1], cells[0] / frame[0]])
-    return torch.cat([(xyz[..., :2] + 0.5) * scale - 0.5, xyz[..., 2:]], -1)
+    # Plain numbers: a tensor made of them would be a copy from the host, which a CUDA graph cannot record.
+    x = (xyz[..., 0] + 0.5) * (cells[1] / frame[1]) - 0.5
+    y = (xyz[..., 1] + 0.5) * (cells[0] / frame[0]) - 0.5
+    return torch.stack([x, y, xyz[..., 2]], -1)
 
 
 def raster_flow(

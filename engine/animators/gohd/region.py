@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from engine.face.residual import SILHOUETTE
 
-__all__ = ["Region", "region_of", "region_side", "whole"]
+__all__ = ["LOWER", "STEADY", "Region", "region_of", "region_side", "whole"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 _SHARE = 1.5
 """Side of the square in face widths: forehead to a wide-open chin."""
-_STEADY = np.array([33, 263, 2, 2, 2, 2])
+STEADY = np.array([33, 263, 2, 2, 2, 2])
 """Outer eye corners and, four times, the place under the nose."""
-_LOWER = 0.05
+LOWER = 0.05
 """The centre lies this share of the side below the mean of those."""
 
 
@@ -71,8 +71,8 @@ def region_side(landmarks: Float) -> float:
 
 def region_of(landmarks: Float, side: float) -> Region:
     """The region around one frame's ``landmarks`` [>=468, 2]."""
-    x, y = landmarks[_STEADY].mean(0)
-    return Region(float(x) - side / 2, float(y) + _LOWER * side - side / 2, side)
+    x, y = landmarks[STEADY].mean(0)
+    return Region(float(x) - side / 2, float(y) + LOWER * side - side / 2, side)
 
 
 def whole(region: Region) -> Region:

@@ -39,17 +39,17 @@ from engine.types import EXPRESSION_NAMES
 from kernels.raster import Canvas, draw_coloured, raster_attributes
 from kernels.warp import compose, dense_map, invert_grid
 
-__all__ = ["SIZE", "FrameBuffers", "FrameRenderer"]
+__all__ = ["BLINK_UNITS", "RIM", "SIZE", "FrameBuffers", "FrameRenderer"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 SIZE = 512
-_RIM = 2.0
+RIM = 2.0
 """px of the crop's border that are mirrored when something enters from outside."""
 _WINDOW = 256
 """Largest side of a supersampled window, frame px."""
-_BLINK_UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
+BLINK_UNITS = (EXPRESSION_NAMES.index("eyeBlinkRight"), EXPRESSION_NAMES.index("eyeBlinkLeft"))
 _LIDS = (RIGHT_LIDS, LEFT_LIDS)
 _CENTRAL_LIPS = INNER_LIPS[:, 4:7]
 _INTERIOR = ("eye_socket", "socket", "gums", "tongue", "teeth_upper", "teeth_lower")
@@ -250,7 +250,7 @@ class FrameRenderer:
         seal = self._seal_strength(expression)
         if seal > 1e-4:
             vertices += np.float32(seal) * face.seal
-        for eye, unit in enumerate(_BLINK_UNITS):
+        for eye, unit in enumerate(BLINK_UNITS):
             shut = self._lid_travel(expression, unit)
             if shut > 1e-4:
                 vertices += np.float32(shut) * face.blink[eye]
@@ -265,7 +265,7 @@ class FrameRenderer:
         finish = _start(helper, self._grid_map, b)
         mesh, m = self.mesh, len(self.mesh.ids)
         xyz, narrow = b.mesh_xyz[:m], b.mesh_narrow[:m]
-        shut = np.array([self._lid_travel(frame.expression, unit) for unit in _BLINK_UNITS], np.float32)
+        shut = np.array([self._lid_travel(frame.expression, unit) for unit in BLINK_UNITS], np.float32)
         mesh_attributes(
             frame.projected, mesh.ids, mesh.source, mesh.alpha, mesh.paint,
             smoothstep(0.0, 1.0, (shut - self.paint_start) / self.paint_ramp), xyz, narrow, b.mesh_wide,
@@ -275,7 +275,7 @@ class FrameRenderer:
         raster_attributes(attributes, depth, xyz, mesh.triangles, narrow, x0=x0, y0=y0)
         finish()
         blend_map(b.positions, attributes, depth, x0, y0)
-        keep_inside(b.positions, _RIM, int(np.abs(b.backward).max()) + CELL)
+        keep_inside(b.positions, RIM, int(np.abs(b.backward).max()) + CELL)
 
     def _grid_map(self, b: FrameBuffers) -> None:
         flat = b.forward.reshape(-1, 2)
@@ -366,7 +366,7 @@ class FrameRenderer:
     def _lashes(self, canvas: Canvas, frame: FrameGeometry, eye: int) -> None:
         """The dark line of a closing lid."""
         lash = self.identity.lash[eye]
-        shut = self._lid_travel(frame.expression, _BLINK_UNITS[eye])
+        shut = self._lid_travel(frame.expression, BLINK_UNITS[eye])
         strength = float(lash[3]) * float(smoothstep(0.1, 0.7, shut))
         if strength < 0.01:
             return

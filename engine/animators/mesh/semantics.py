@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from engine.types import EXPRESSION_NAMES, MOTION
 
-__all__ = ["ABSOLUTE", "effective_expression", "head_motion", "rest_motion", "soft_limit"]
+__all__ = [
+    "ABSOLUTE",
+    "HABIT",
+    "HABITUAL",
+    "MAX_ANGLE",
+    "MAX_SHIFT",
+    "effective_expression",
+    "head_motion",
+    "rest_motion",
+    "soft_limit",
+]
 
 Float = NDArray[np.float32]
 
@@ -23,14 +33,14 @@ ABSOLUTE: NDArray[np.bool_] = np.array(
 
 # A smile leaves folds, raised cheeks and narrowed eyes in the photo which no warp removes. Taking
 # the corners all the way down would contradict them, so this share of the portrait's own smile stays.
-_HABIT = 0.4
-_HABITUAL = np.array(
+HABIT = 0.4
+HABITUAL = np.array(
     [n.startswith(("mouthSmile", "mouthDimple", "mouthFrown", "mouthStretch")) for n in EXPRESSION_NAMES]
 )
 _BLINK = [MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]
 _WIDE = [MOTION.index("eyeWideLeft"), MOTION.index("eyeWideRight")]
-_MAX_ANGLE: Float = np.radians([22.0, 28.0, 24.0]).astype(np.float32)  # pitch, yaw, roll
-_MAX_SHIFT = np.array([0.6, 0.6, 0.8], np.float32)  # inter-ocular distances
+MAX_ANGLE: Float = np.radians([22.0, 28.0, 24.0]).astype(np.float32)  # pitch, yaw, roll
+MAX_SHIFT = np.array([0.6, 0.6, 0.8], np.float32)  # inter-ocular distances
 
 
 def soft_limit(x: Float, limit: Float | float) -> Float:
@@ -54,7 +64,7 @@ def effective_expression(motion: Float, expression: Float) -> Float:
     Equals ``expression`` at :func:`rest_motion`, to the bit.
     """
     wanted = motion[MOTION.expression]
-    kept = np.where(_HABITUAL, _HABIT * np.maximum(expression - wanted, 0.0), 0.0)
+    kept = np.where(HABITUAL, HABIT * np.maximum(expression - wanted, 0.0), 0.0)
     e = np.where(ABSOLUTE, wanted + kept, expression + wanted).astype(np.float32)
     # A blink closes the eye whatever the portrait's lids do; an eye cannot be shut and wide.
     blink = wanted[_BLINK]
@@ -71,8 +81,8 @@ def head_motion(motion: Float, pivot: Float, iod_cm: float) -> Float:
     ``pivot`` [3] is the top of the neck in camera space; the rotation (axis-angle) is limited to
     what a warped photo can show, the translation to what the crop can hold.
     """
-    turn = soft_limit(motion[MOTION.rotation], _MAX_ANGLE)
-    shift = soft_limit(motion[MOTION.translation], _MAX_SHIFT) * np.float32(iod_cm)
+    turn = soft_limit(motion[MOTION.rotation], MAX_ANGLE)
+    shift = soft_limit(motion[MOTION.translation], MAX_SHIFT) * np.float32(iod_cm)
     head = np.empty((3, 4), np.float32)
     head[:, :3] = _rotation(turn)
     head[:, 3] = pivot - head[:, :3] @ pivot + shift
