@@ -35,6 +35,7 @@ TRAINERS: dict[str, Trainer] = {
     "pdfgc": Trainer("engine.train.pdfgc", "the pdfgc sampler"),
     "idle": Trainer("engine.train.idle", "listening and thinking motion"),
     "synth": Trainer("engine.train.synth", "synthetic people: frames with their whole truth, as shards"),
+    "tracker": Trainer("engine.train.tracker", "the tracker network: picture to landmarks, expression, gaze"),
     "emotion": Trainer("engine.train.emotion", "the emotion classifier that scores generated motion"),
 }
 
