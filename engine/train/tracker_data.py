@@ -1,16 +1,17 @@
 """Pictures of faces with everything the tracker network has to say about them.
 
 * **scenes** that ``visavis train heads`` wrote: frames of real clips that may train, and training
-  portraits that the mesh animator moved. Landmarks are the landmark network's, the rest is the fitter's: labels as
-  good as these two.
+  portraits that the mesh animator moved. Landmarks are the landmark network's, the rest is the fitter's:
+  labels as good as these two.
 * **people**: a set that ``visavis train synth`` wrote; labels are what was drawn.
-* for measuring: **clips** with their tracks, and **photos** drawn by the mesh animator with the truth of what
-  was drawn (:func:`clip_rows`, :func:`photo_rows`).
+* for measuring: **clips** with their tracks, and **photos** drawn by the mesh animator with the truth of
+  what was drawn (:func:`clip_rows`, :func:`photo_rows`).
 
 A row's picture is a square around the face; :attr:`Rows.share` of its side is the square that the network
 sees, so that augmentation can shift and turn it. ``frames`` uint8 [N, S, S, 3]; ``points`` float32
-[N, 478, 2] px; ``expression`` float32 [N, 64] absolute; ``rotation`` float32 [N, 3] axis-angle from a frontal head, seen
-along the line of sight to the face; ``gaze`` float32 [N, 2] and ``blink`` float32 [N, 2] (left, right).
+[N, 478, 2] px; ``expression`` float32 [N, 64] absolute; ``rotation`` float32 [N, 3] axis-angle from a
+frontal head, seen along the line of sight to the face; ``gaze`` and ``blink`` float32 [N, 2] (the latter
+left, right).
 """
 
 from __future__ import annotations
