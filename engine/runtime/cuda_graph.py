@@ -19,7 +19,7 @@ from engine.runtime.base import InputCheck, RunnerBase
 from engine.runtime.cuda_api import Capture, CudaApi, CudaBindings
 from engine.runtime.precision import mixed
 
-__all__ = ["Body", "GraphRunner", "cuda_graph_runner", "device_of"]
+__all__ = ["Body", "GraphRunner", "cuda_graph_runner", "device_of", "network_body"]
 
 Body = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 """Queues a network on the stream in force: static device inputs to contiguous device outputs."""
@@ -189,7 +189,16 @@ def cuda_graph_runner(
     """
     device = device_of(examples)
     api = CudaBindings(device)
-    network = mixed(copy.deepcopy(module).eval().to(f"cuda:{device}"), precision)
+    body = network_body(module, f"cuda:{device}", precision)
+    try:
+        return GraphRunner(api, body, examples, precision, reason)
+    except RuntimeError as error:
+        raise BackendError(f"cuda_graph cannot capture this network: {error}") from error
+
+
+def network_body(module: nn.Module, device: str, precision: str) -> Body:
+    """A copy of ``module`` on ``device``, channels last, as the work of a graph or of a part of one."""
+    network = mixed(copy.deepcopy(module).eval().to(device), precision)
     network.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def body(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -199,10 +208,7 @@ def cuda_graph_runner(
         listed = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
         return tuple(value.contiguous() for value in listed)
 
-    try:
-        return GraphRunner(api, body, examples, precision, reason)
-    except RuntimeError as error:
-        raise BackendError(f"cuda_graph cannot capture this network: {error}") from error
+    return body
 
 
 def device_of(examples: Sequence[Tensor]) -> int:

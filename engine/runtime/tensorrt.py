@@ -28,7 +28,7 @@ from engine.runtime.cuda_graph import GraphRunner, device_of
 from engine.runtime.onnx_export import check_onnx, export_onnx
 from engine.runtime.precision import mixed
 
-__all__ = ["Engine", "build_plan", "cached_plan", "tensorrt_runner"]
+__all__ = ["Engine", "build_plan", "cached_plan", "network_engine", "tensorrt_runner"]
 
 _WORKSPACE = 1 << 30
 _TOLERANCE = {"f32": (1e-3, 1e-3), "f16": (2e-2, 2e-2)}
@@ -67,9 +67,20 @@ def tensorrt_runner(
     """
     trt = trt or _import_tensorrt()
     api = api or CudaBindings(device_of(examples))
-    plan = cached_plan(trt, api, _onnx(module, examples, precision))
-    engine = Engine(trt, api, plan)
+    engine = network_engine(module, examples, precision, api, trt=trt)
     return GraphRunner(api, engine, examples, precision, reason, backend="tensorrt")
+
+
+def network_engine(
+    module: nn.Module, examples: tuple[Tensor, ...], precision: str, api: CudaApi, *, trt: Any = None
+) -> Engine:
+    """``module`` as an engine, which is the work of a graph or of a part of one.
+
+    Raises:
+        BackendError: as :func:`tensorrt_runner`.
+    """
+    trt = trt or _import_tensorrt()
+    return Engine(trt, api, cached_plan(trt, api, _onnx(module, examples, precision)))
 
 
 def build_plan(trt: Any, onnx: bytes, timings: bytes) -> tuple[bytes, bytes]:

@@ -30,7 +30,7 @@ from engine.face.basis import FaceBasis
 from engine.types import MOTION
 from kernels.raster_flow import raster_flow
 
-__all__ = ["MeshMap", "Rows", "bilinear", "drawn_vertices", "mesh_rows"]
+__all__ = ["MeshMap", "Rows", "bilinear", "drawn_vertices", "mesh_rows", "region_corner"]
 
 Rows = dict[str, Tensor]
 """Arrays of the faces of a batch, by name, each [B, ...]."""
@@ -304,7 +304,7 @@ def _torn(positions: Tensor, covered: Tensor) -> Tensor:
     return torn
 
 
-def region_centre(centre: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+def region_corner(centre: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """Left and top [B] of the face region around ``centre`` [B, 2], moved to whole pixels."""
     left = torch.round(centre[:, 0] - side / 2)
     return left, torch.round(centre[:, 1] + LOWER * side - side / 2)

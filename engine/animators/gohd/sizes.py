@@ -7,7 +7,7 @@ from engine.animators.gohd.network import Size
 __all__ = ["BASE", "SIZES"]
 
 BASE = Size(side=512, channels=(48, 96, 160, 192), code=160, directions=48)
-"""For GPUs: 35 GFLOP a frame. Channels are multiples of 16, which is what tensor cores multiply. Coarse levels
+"""For GPUs: 35 GFLOP a frame. Channels are multiples of 16, as tensor cores like them. Coarse levels
 hold most parameters and do little of the work, so they grow less than fine ones: with two mean moments per
 parameter the whole training state still fits into a few small files."""
 
