@@ -87,12 +87,10 @@ def fitter_look(rows: Rows, model: LandmarkModel) -> Look:
             continue
         turn = cv2.Rodrigues(fit.rotation.astype(np.float64))[0][:, 0].astype(np.float32)
         found.append((points, fit.expression, turn, fit.gaze))
-    points, expression, rotation, gaze = (
-        torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True)
-    )
+    marks, units, turns, gazes = (torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))
     inner = rows.share * side
-    places = (points - side / 2.0 + 0.5) * (2.0 / inner)
-    return Look(places.float(), expression, rotation, gaze, expression[:, (0, 7)])
+    places = (marks - side / 2.0 + 0.5) * (2.0 / inner)
+    return Look(places.float(), units, turns, gazes, units[:, (0, 7)])
 
 
 def still_look(rows: Rows) -> Look:

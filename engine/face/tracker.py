@@ -247,11 +247,14 @@ class Seen:
 
     def relative(self, rest: Seen) -> Float:
         """Motion [72] counted from ``rest``, as drivers give it: pose, gaze and the units of ``IS_RELATIVE``
-        are differences, lips and jaw absolute, lids the network's own measure of shutting."""
+        are differences, lips and jaw absolute, lids the share of the way from the rest's to shut."""
         out = self.motion - rest.motion
         absolute = ~IS_RELATIVE
         out[: MOTION.expression.stop][absolute] = self.motion[MOTION.expression][absolute]
-        out[[MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]] = self.blink
+        open_eye = np.minimum(rest.blink, 0.5)
+        out[[MOTION.index("eyeBlinkLeft"), MOTION.index("eyeBlinkRight")]] = (self.blink - open_eye) / (
+            1.0 - open_eye
+        )
         out[MOTION.expression] = np.clip(out[MOTION.expression], 0.0, 1.0)
         turn = Rotation.from_rotvec(self.motion[MOTION.rotation])
         turn = turn * Rotation.from_rotvec(rest.motion[MOTION.rotation]).inv()

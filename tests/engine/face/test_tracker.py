@@ -104,7 +104,9 @@ def test_motion_counts_from_rest() -> None:
     assert np.abs(same[MOTION.pose.start :]).max() < 1e-6
     assert same[MOTION.index("browInnerUp")] == 0.0
     assert same[MOTION.index("jawOpen")] == motion[MOTION.index("jawOpen")]
-    assert same[MOTION.index("eyeBlinkRight")] == pytest.approx(0.2)
+    assert same[MOTION.index("eyeBlinkRight")] == 0.0
+    shut = Seen(rest.points, motion, np.array([0.1, 1.0], np.float32)).relative(rest)
+    assert shut[MOTION.index("eyeBlinkRight")] == pytest.approx(1.0)
     turned = motion.copy()
     turned[MOTION.rotation] = (
         Rotation.from_rotvec([0.0, 0.2, 0.0]) * Rotation.from_rotvec(motion[MOTION.rotation])
