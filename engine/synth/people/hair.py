@@ -261,6 +261,10 @@ def _curls(style: Style, chain: Float, phase: Float, length: Float) -> Float:
     return wave.astype(np.float32)
 
 
+def _count(style: Style) -> int:
+    return round(0.75 * style.count) if style.length[1] < 12.0 else style.count
+
+
 def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     """The head's hair on neutral vertices ``head`` [V, 3]; None for a bald head."""
     rng = np.random.default_rng([look.seed, 4])
@@ -271,7 +275,9 @@ def grow_hair(look: Look, head: Float, normals: Float) -> Cards | None:
     grows = hair_mask(middle, look.recede, look.temple, 0.12)
     azimuth = np.abs(np.arctan2(middle[:, 0], middle[:, 2] - 1.0))
     denser = 1.0 + 0.9 * (azimuth < 1.2) + 1.2 * (np.abs(middle[:, 0] - style.part) < 1.0)
-    chosen, w = sample_triangles(rng, area * grows * denser, triangles, style.count)
+    if style.length[1] < 12.0:  # of short hair the back of the head is hardly ever seen
+        denser *= np.where(middle[:, 2] < -3.5, 0.35, 1.0)
+    chosen, w = sample_triangles(rng, area * grows * denser, triangles, _count(style))
     root = np.einsum("nkc,nk->nc", head[chosen], w).astype(np.float32)
     normal = unit(np.einsum("nkc,nk->nc", normals[chosen], w).astype(np.float32))
     place = np.einsum("nkc,nk->nc", head_model().basis.mean[chosen], w)
