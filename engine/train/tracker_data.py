@@ -240,7 +240,7 @@ def people_rows(folder: Path, first: int = 0, last: int | None = None) -> Rows |
 # -- scenes ------------------------------------------------------------------------------------
 
 
-def scene_rows(folder: Path, fits: int = 3) -> Rows | None:
+def scene_rows(folder: Path, fits: int = 2) -> Rows | None:
     """One scene of ``visavis train heads``; None where no frame can be fitted.
 
     Its motion counts from the portrait's rest, which the scene does not hold: the rest is the median, over
