@@ -13,6 +13,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.animators.gohd.network import LITE, GohdNet, compose
+from engine.animators.gohd.network import GohdNet, compose
+from engine.animators.gohd.sizes import SIZES
 from engine.train.animator_data import Batch, HeadPairs, Scenes, augment, collect, cropped, rest_rows
+from engine.train.animator_device import Ahead, check_sides, compiled, device_named, moved
 from engine.train.animator_losses import (
     Discriminator,
     adversarial,
@@ -31,6 +34,7 @@ from engine.train.animator_losses import (
     temporal,
     weighted_l1,
 )
+from engine.train.checkpoints import load_state, save_state
 from engine.train.provenance import commit
 from engine.weights import save_weights
 
@@ -39,8 +43,13 @@ __all__ = ["AnimatorTrainer", "dev_scores", "main"]
 SHARES = {
     "obama": 0.22, "reagan": 0.17, "latentsync_demo1": 0.13, "grid_s1": 0.15, "photos": 0.25, "people": 0.08,
 }  # fmt: skip
-WEIGHTS = {"l1": 1.0, "pyramid": 1.0, "temporal": 0.5, "matching": 0.2, "adversarial": 0.004, "share": 0.01}
+WEIGHTS = {
+    "l1": 1.0, "pyramid": 1.0, "temporal": 0.5, "matching": 0.2, "adversarial": 0.004, "share": 0.05,
+    "flow": 0.001,
+}  # fmt: skip
 _DECAY = 0.998
+_ADVERSARY_EVERY = 2
+"""The discriminator costs as much as the network: it is asked on every other step."""
 
 
 class AnimatorTrainer:
@@ -68,7 +77,9 @@ class AnimatorTrainer:
     ) -> None:
         self.crop = crop
         self.net, self.pairs, self.runs = net, pairs, runs
-        self.judge = Discriminator()
+        self.device = next(net.parameters()).device
+        self.ahead: Ahead | None = None
+        self.judge = Discriminator().to(self.device)
         self.mean = copy.deepcopy(net).eval()
         self.optimiser = torch.optim.Adam(net.parameters(), rate, (0.5, 0.99))
         self.judging = torch.optim.Adam(self.judge.parameters(), 2.0 * rate, (0.0, 0.99))
@@ -88,13 +99,29 @@ class AnimatorTrainer:
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
 
+    def prefetch(self, workers: int, seed: int) -> None:
+        """Make batches ahead in threads, each with randomness of its own."""
+
+        def maker(k: int) -> Callable[[], Batch]:
+            random = np.random.default_rng([seed, self.step, k])
+            pairs = HeadPairs(self.pairs.scenes, SHARES, int(random.integers(2**31)))
+            return lambda: rest_rows(augment(pairs.draw(self.runs), random), random, 0.04)
+
+        self.ahead = Ahead([maker(k) for k in range(workers)], 2 * workers)
+
+    def _batch(self) -> Batch:
+        if self.ahead is not None:
+            return moved(next(self.ahead), self.device)
+        drawn = augment(self.pairs.draw(self.runs), self.random)
+        return moved(rest_rows(drawn, self.random, 0.04), self.device)
+
     def advance(self) -> dict[str, float]:
         """One batch; the losses as numbers."""
-        batch = rest_rows(augment(self.pairs.draw(self.runs), self.random), self.random, 0.04)
+        batch = self._batch()
         net, corner = self.net, (0, 0)
         if self.crop < net.size.side:
             batch, corner = cropped(batch, self.random, self.crop)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             code, f2, f3, f4 = net.encoder(batch.source)
             z = net.navigate(batch.window, code, batch.strength)
             flow, paint = net.refine(batch.guide, batch.grid, f2, f3, f4, z, corner)
@@ -104,9 +131,12 @@ class AnimatorTrainer:
             "l1": weighted_l1(made, batch.target, batch.weight),
             "pyramid": pyramid(made, batch.target, batch.weight),
             "temporal": temporal(made, batch.target, batch.weight, batch.follows),
-            "share": paint[:, 3:].mean(),
+            # New colour blurs what the flow keeps sharp: it is cheap on mouth and eyes, dear elsewhere.
+            "share": (paint[:, 3:] * (5.5 - batch.weight).clamp(min=0.5)).mean(),
         }
-        if self.step >= self.adversary_from:
+        dear = torch.nn.functional.avg_pool2d((5.5 - batch.weight).clamp(min=0.5), 4)
+        losses["flow"] = (flow.abs() * dear).mean()
+        if self.step >= self.adversary_from and self.step % _ADVERSARY_EVERY == 0:
             losses |= self._against(batch, made)
         total: Tensor = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
         if not bool(torch.isfinite(total)):
@@ -125,14 +155,14 @@ class AnimatorTrainer:
         if len(rows) == 0:
             return {}
         guide, truth, made = batch.guide[rows], batch.target[rows], made[rows]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             real, features = self.judge(truth, guide)
             fake, _ = self.judge(made.detach(), guide)
             loss = discriminate(real.float(), fake.float())
         self.judging.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.judging.step()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             self.judge.requires_grad_(False)
             verdict, seen = self.judge(made, guide)
             self.judge.requires_grad_(True)
@@ -156,11 +186,12 @@ WEIGHTS["judge"] = 0.0
 def dev_scores(net: GohdNet, scenes: Scenes, per_scene: int = 6) -> dict[str, float]:
     """Masked L1 and pyramid loss of the network and of its guide, mean over scenes, x 1000."""
     rows: list[list[float]] = []
+    device = next(net.parameters()).device
     for scene in scenes.scenes:
         starts = scene.starts
         at = starts[np.linspace(0, len(starts) - 1, per_scene // 2).astype(int)]
-        batch = collect([(scene, int(k + j), j == 1) for k in at for j in (0, 1)])
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = moved(collect([(scene, int(k + j), j == 1) for k in at for j in (0, 1)]), device)
+        with torch.autocast(device.type, torch.bfloat16):
             flow, paint = net(
                 batch.guide, batch.grid, batch.window, *net.encoder(batch.source), batch.strength
             )
@@ -203,6 +234,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--adversary-from", type=int, default=1500)
     parser.add_argument("--crop", type=int, default=160, help="px a step looks at; 256 is everything")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", choices=sorted(SIZES), default="lite", help="of the network")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="threads that make batches ahead")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument("--shard-mib", type=float, help="keep the state in files of at most so many MiB")
     parser.add_argument("--state", type=Path, help="where the whole state is kept (default: OUT.state.pt)")
     parser.add_argument("--resume", action="store_true", help="go on from the state")
     parser.add_argument("--log", type=Path, help="JSON lines of losses and dev scores")
@@ -215,14 +251,20 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    dev = Scenes([args.dev])
-    size = replace(LITE, guided=not args.unguided)
-    net = GohdNet(size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pairs = HeadPairs(Scenes(args.heads), SHARES, args.seed)
+    size = replace(SIZES[args.size], guided=not args.unguided)
+    device, dev, scenes = device_named(args.device), Scenes([args.dev]), Scenes(args.heads)
+    for some in (dev, scenes):
+        check_sides(some, size.side)
+    net = GohdNet(size).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pairs = HeadPairs(scenes, SHARES, args.seed)
     trainer = AnimatorTrainer(net, pairs, args.runs, args.rate, args.adversary_from, args.seed, args.crop)
     kept = args.state or Path(f"{args.out}.state.pt")
     if args.resume and kept.exists():
-        trainer.restore(torch.load(kept, weights_only=False))
+        trainer.restore(load_state(kept, device))
+    if args.compile:
+        compiled(net.encoder, net.decoder)
+    if args.workers:
+        trainer.prefetch(args.workers, args.seed)
     run(trainer, dev, args, kept)
     return 0
 
@@ -249,9 +291,7 @@ def run(trainer: AnimatorTrainer, dev: Scenes, args: argparse.Namespace, kept: P
                 with args.log.open("a") as file:
                     file.write(json.dumps(line) + "\n")
             recent = []
-            part = kept.with_suffix(".part")
-            torch.save(trainer.state(), part)
-            part.replace(kept)
+            save_state(trainer.state(), kept, args.shard_mib)
             score = scores["l1"] + scores["pyramid"]
             if score < best or trainer.step >= args.adversary_from:
                 best = min(best, score)

@@ -17,7 +17,18 @@ from torch import Tensor
 from engine.errors import ConfigError
 from engine.train.corpus import mirrored
 
-__all__ = ["Batch", "HeadPairs", "Scenes", "augment", "collect", "cropped", "region_weights", "rest_rows"]
+__all__ = [
+    "Batch",
+    "HeadPairs",
+    "Scene",
+    "Scenes",
+    "augment",
+    "collect",
+    "cropped",
+    "group_of",
+    "region_weights",
+    "rest_rows",
+]
 
 _ARRAYS = ("guide", "target", "grid", "window", "points", "index")
 _MOUTH = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146])
@@ -62,12 +73,17 @@ class Scene:
     arrays: Mapping[str, NDArray[Any]]
 
     @property
+    def side(self) -> int:
+        """Of the pictures, px."""
+        return int(self.source.shape[0])
+
+    @property
     def starts(self) -> NDArray[np.int64]:
         """Frames whose next one is there too."""
         return np.flatnonzero(np.diff(np.asarray(self.arrays["index"])) == 1)
 
 
-def _group(name: str) -> str:
+def group_of(name: str) -> str:
     """Scenes of one person, or of one kind, share a group and with it a share of the batches."""
     if name.startswith("portraits__"):
         return "photos"
@@ -80,10 +96,11 @@ def _group(name: str) -> str:
 
 
 class Scenes:
-    """Every scene under the given folders.
+    """Every scene under the given folders, and in the given files of `visavis train pack`.
 
     Raises:
         ConfigError: there is none.
+        AssetError: a file is damaged.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -94,7 +111,11 @@ class Scenes:
             name = meta.parent.name
             source = np.load(meta.parent / "source.npy")
             if about["frames"] > 1:
-                self.scenes.append(Scene(name, _group(name), source, arrays))
+                self.scenes.append(Scene(name, group_of(name), source, arrays))
+        for packed in (path for path in folders if path.is_file()):
+            from engine.train.animator_pack import unpack
+
+            self.scenes += unpack(packed)
         if not self.scenes:
             raise ConfigError(
                 f"no scenes under {', '.join(map(str, folders))}: run `visavis train heads` first"

@@ -37,7 +37,7 @@ def temporal(made: Tensor, truth: Tensor, weight: Tensor, follows: Tensor) -> Te
 class Discriminator(nn.Module):
     """Judges patches of about 70 px: a picture beside the guide it was made from."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = width
         norm = nn.utils.parametrizations.spectral_norm
@@ -73,5 +73,7 @@ def adversarial(made: Tensor) -> Tensor:
 
 def matching(made: list[Tensor], truth: list[Tensor]) -> Tensor:
     """Mean L1 between the discriminator's features."""
-    total = sum((F.l1_loss(a.float(), b.detach().float()) for a, b in zip(made, truth, strict=True)), torch.zeros(()))
+    total = sum(
+        (F.l1_loss(a.float(), b.detach().float()) for a, b in zip(made, truth, strict=True)), torch.zeros(())
+    )
     return total / len(made)

@@ -35,6 +35,9 @@ TRAINERS: dict[str, Trainer] = {
     "pdfgc": Trainer("engine.train.pdfgc", "the pdfgc sampler"),
     "idle": Trainer("engine.train.idle", "listening and thinking motion"),
     "synth": Trainer("engine.train.synth", "synthetic people: frames with their whole truth, as shards"),
+    "heads": Trainer("engine.train.heads", "pairs for the animator: what the mesh draws, what was seen"),
+    "pack": Trainer("engine.train.animator_pack", "those pairs in a file that is small enough to send"),
+    "animator": Trainer("engine.train.animator", "the learned animator, on a CPU or a GPU"),
     "tracker": Trainer("engine.train.tracker", "the tracker network: picture to landmarks, expression, gaze"),
     "emotion": Trainer("engine.train.emotion", "the emotion classifier that scores generated motion"),
 }

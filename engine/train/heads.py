@@ -82,13 +82,18 @@ def _runs(valid: NDArray[np.bool_], count: int) -> list[int]:
     return taken
 
 
-def write_scene(scene: Scene, out: Path, wanted: Sequence[int]) -> int:
-    """Draw ``wanted`` frames of the scene and write the arrays; the number of frames written."""
+def write_scene(
+    scene: Scene, out: Path, wanted: Sequence[int], side: int = LITE.side, painted: bool = True
+) -> int:
+    """Draw ``wanted`` frames of the scene and write the arrays; the number of frames written.
+
+    ``side`` px of the region; ``painted`` as :func:`engine.animators.gohd.guide.guide_of` takes it.
+    """
     animator = MeshAnimator()
     identity: MeshIdentity = animator.prepare(scene.portrait)
     renderer = animator.renderer(identity)
     buffers, drawn = FrameBuffers.for_basis(renderer.basis), np.empty((SIZE, SIZE, 3), np.uint8)
-    source, side = source_region(identity), LITE.side
+    source = source_region(identity)
     rows: dict[str, list[NDArray[np.generic]]] = {
         k: [] for k in ("guide", "target", "grid", "window", "points", "index")
     }
@@ -96,7 +101,7 @@ def write_scene(scene: Scene, out: Path, wanted: Sequence[int]) -> int:
     for n, crop in scene.frames:
         if n not in keep:
             continue
-        guide = guide_of(renderer, scene.motion[n], source, buffers, drawn, side)
+        guide = guide_of(renderer, scene.motion[n], source, buffers, drawn, side, painted=painted)
         matrix = guide.region.matrix(side)
         rows["guide"].append(guide.picture)
         rows["target"].append(guide.region.cut(crop, side))
@@ -292,7 +297,7 @@ def _write(args: argparse.Namespace, name: str, scene: Scene, count: int) -> str
     valid = np.isfinite(scene.motion).all(1) & np.isfinite(scene.points).all((1, 2))
     valid &= np.abs(np.nan_to_num(scene.motion)).max(1) < _LOST
     wanted = np.flatnonzero(valid).tolist() if scene.held else _runs(valid, count)
-    written = write_scene(scene, args.out / name, wanted)
+    written = write_scene(scene, args.out / name, wanted, args.side, not args.plain)
     return f"{name}: {written} frames"
 
 
@@ -309,6 +314,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=120, help="frames per scene of a long clip")
     parser.add_argument("--sentences", type=int, default=60, help="short sentence clips of the one reader")
     parser.add_argument("--photos", type=int, default=2, help="scenes per training portrait")
+    parser.add_argument("--side", type=int, default=LITE.side, help="px of the face region (base: 512)")
+    parser.add_argument("--plain", action="store_true", help="guides without painted mouth and eyes")
     parser.add_argument("--people", type=Path, help="shards of `visavis train synth`: their people too")
     parser.add_argument("--most-people", type=int, default=150)
     args = parser.parse_args(argv)

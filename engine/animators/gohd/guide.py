@@ -41,9 +41,17 @@ def guide_of(
     pixels: int = 256,
     tier: int = 0,
     helper: Executor | None = None,
+    painted: bool = True,
 ) -> Guide:
-    """Draw ``motion`` [72] into ``frame`` uint8 [512, 512, 3] and cut the network's inputs from it."""
-    renderer.draw(motion, buffers, frame, tier, helper)
+    """Draw ``motion`` [72] into ``frame`` uint8 [512, 512, 3] and cut the network's inputs from it.
+
+    Not ``painted``: without the mesh animator's eyes, mouth and lids, as the stage on a device draws it.
+    """
+    if painted:
+        renderer.draw(motion, buffers, frame, tier, helper)
+    else:
+        renderer.sampling_map(renderer.geometry(motion, buffers, tier), buffers, helper)
+        renderer.sample(buffers, frame)
     # The renderer leaves the frame's landmarks and sampling positions in its buffers.
     region = whole(region_of(buffers.landmarks, source.side))
     return Guide(region, region.cut(frame, pixels), region.grid(buffers.positions, source, pixels // 4))
