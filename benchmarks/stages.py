@@ -7,7 +7,8 @@ A stage is stepped as in a stream, one frame of 40 ms per row at a time, on one 
 a lively motion at 512 x 512 to I420. ``ms`` is the time of a frame of one row, wall clock (``cpu``: the
 calling thread's own, which other programs disturb less); frames/s = 1000 / p50. Stages whose network can run
 in several runtimes have a row for each that is available here, GPU runtimes too; where a runtime is missing,
-the reason is said once. A batch is rows of one process, each with its own state.
+the reason is said once. With a GPU, ``gohd_device`` and ``gohd_base`` draw whole frames there, all rows of a
+batch in one call. A batch is rows of one process, each with its own state.
 """
 
 from __future__ import annotations
@@ -115,11 +116,30 @@ def _variants(maker: Callable[..., Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def device_makers() -> dict[str, Callable[..., Any]]:
+    """The animator with whole frames on a GPU: with the shipped weights, and at its larger size, which is as
+    fast untrained; none where there is no GPU."""
+    if not torch.cuda.is_available():
+        return {}
+    from engine.animators.gohd.device import GohdDeviceAnimator
+    from engine.animators.gohd.network import GohdNet
+    from engine.animators.gohd.sizes import BASE
+
+    def base(pixels: PixelFormat, backend: str = "auto", precision: str = "f16") -> Animator:
+        torch.manual_seed(0)
+        return GohdDeviceAnimator(pixels, "cuda", backend, precision, GohdNet(BASE))
+
+    def shipped(pixels: PixelFormat, backend: str = "auto", precision: str = "f16") -> Animator:
+        return GohdDeviceAnimator(pixels, "cuda", backend, precision)
+
+    return {"gohd_device": shipped, "gohd_base": base}
+
+
 def animator_timings(
     names: Sequence[str], batches: Sequence[int], frames: int, portrait: Portrait
 ) -> Iterator[Timing]:
     """Every animator in every runtime and batch; what cannot run is said on stderr."""
-    makers: dict[str, Callable[..., Any]] = dict(animator_makers())
+    makers: dict[str, Callable[..., Any]] = {**animator_makers(), **device_makers()}
     for name, maker in makers.items():
         if names and name not in names:
             continue

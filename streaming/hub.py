@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.config import asset_path
 from engine.errors import BudgetError, ConfigError, VisavisError
 from engine.pipeline import Pipeline
 from engine.recipes import build
 from engine.types import Cond
+from streaming.batcher import Batcher
 from streaming.budget import Budget, measure_compute, plan_budget
 from streaming.clock import Clock, RealClock
 from streaming.framing import Compose, Framing
 from streaming.options import SessionOptions
 from streaming.portraits import PortraitStore
 from streaming.session import Session
+from streaming.shared import EnginePool, Shareable, share_network
 from streaming.sources.file import FileSource
 from streaming.worker import EngineWorker
 
@@ -87,7 +91,12 @@ class Hub:
         self.clock: Clock = clock or RealClock()
         self.sessions: dict[str, Session] = {}
         self._say = say
-        self._worker = EngineWorker(self.clock)
+        # A GPU takes rows of several sessions together, if several threads bring them.
+        self._shares = torch.cuda.is_available()
+        self._worker: EngineWorker | EnginePool = (
+            EnginePool(self.clock, options.max_sessions) if self._shares else EngineWorker(self.clock)
+        )
+        self._batcher: Batcher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._creating = 0
         # Two who ask for the same name at once get the same session.
@@ -130,6 +139,10 @@ class Hub:
             _promise, self._pipeline, cond, face.compose, self.options.budget_ms
         )
         self._say(self._budget.describe())
+        animator: object = self._pipeline.animator
+        if self._shares and isinstance(animator, Shareable):
+            most = self.options.max_sessions
+            self._batcher = await asyncio.to_thread(share_network, animator, self.clock, most)
         self._worker.start()
 
     async def close(self) -> None:
@@ -138,6 +151,8 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._worker.stop)
+        if self._batcher is not None:
+            await asyncio.to_thread(self._batcher.close)
         if self._portraits is not None:
             self._portraits.close()
 

@@ -22,6 +22,7 @@ from streaming.drivers import Drivers, MotionSource
 from streaming.metrics import StreamMetrics
 from streaming.options import SessionOptions
 from streaming.pacer import Pacer
+from streaming.shared import EnginePool
 from streaming.sinks.base import PACKET, Sink
 from streaming.sources.base import Silence, Source
 from streaming.sources.file import FileSource
@@ -44,7 +45,11 @@ class Session:
     """
 
     def __init__(
-        self, pipeline: Pipeline, worker: EngineWorker, clock: Clock, options: SessionOptions
+        self,
+        pipeline: Pipeline,
+        worker: EngineWorker | EnginePool,
+        clock: Clock,
+        options: SessionOptions,
     ) -> None:
         self.options = options
         self.name = options.name

@@ -7,7 +7,6 @@ import json
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from engine.types import MOTION, Cond, FrameChunk, MotionChunk, PixelFormat
 from engine.weights import load_weights, weights_metadata
 from kernels.i420 import rgb_to_i420
 
-__all__ = ["WEIGHTS", "GohdAnimator", "GohdState", "load_network"]
+__all__ = ["WEIGHTS", "GohdAnimator", "GohdState", "load_network", "network_example"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -117,12 +116,25 @@ class GohdAnimator:
         self._mesh = MeshAnimator(pixels)
         self._net = load_network() if network is None else network
         self.size = self._net.size
-        self._runner = _compiled(self._net, backend, precision)
+        self._runtime = (backend, precision)
+        self._own = self._runner = self.compiled(1)
 
     @property
     def runner(self) -> Runner:
         """What runs the network."""
         return self._runner
+
+    def compiled(self, batch: int) -> Runner:
+        """The network for calls of ``batch`` rows, with inputs as :meth:`example`."""
+        return _compiled(self._net, *self._runtime, batch)
+
+    def example(self, batch: int = 1) -> tuple[Tensor, ...]:
+        """Inputs of a call: guide, grid, the source's features, z."""
+        return network_example(self._net, batch)
+
+    def share(self, runner: Runner | None) -> None:
+        """Run the network by ``runner``, which other sessions use too; None undoes it."""
+        self._runner = self._own if runner is None else runner
 
     def prepare(self, portrait: CropPortrait) -> GohdIdentity:
         """Once per face; about a second."""
@@ -206,17 +218,24 @@ class GohdAnimator:
             return
         code, *features = one.features
         with torch.no_grad():
-            z = self._net.navigate(torch.from_numpy(window[None]), code, torch.tensor([[self.strength]]))
+            z = self._net.navigate(
+                torch.from_numpy(window[None]), code, torch.full((1, 1), float(self.strength))
+            )
         flow, paint = self._runner(_picture(guide.picture), torch.from_numpy(guide.grid[None]), *features, z)
         state.composites[b](frame, guide.region, flow[0], paint[0], state.helper)
 
 
-def _compiled(net: GohdNet, backend: str, precision: str) -> Runner:
+def network_example(net: GohdNet, batch: int) -> tuple[Tensor, ...]:
+    """Inputs of :class:`~engine.animators.gohd.network.Refiner` for ``batch`` rows."""
     side = net.size.side
     with torch.no_grad():
-        code, *features = net.encoder(torch.zeros(1, 3, side, side))
-    picture, grid = torch.zeros(1, 3, side, side), torch.zeros(1, side // 4, side // 4, 2)
-    example: tuple[Any, ...] = (picture, grid, *features, code)
+        code, *features = net.encoder(torch.zeros(batch, 3, side, side))
+    grid = torch.zeros(batch, side // 4, side // 4, 2)
+    return (torch.zeros(batch, 3, side, side), grid, *features, code)
+
+
+def _compiled(net: GohdNet, backend: str, precision: str, batch: int) -> Runner:
+    example = network_example(net, batch)
     if backend == "eager":
         precision = "f32"
     return compile(Refiner(net), example, backend=backend, precision=precision)  # type: ignore[arg-type]

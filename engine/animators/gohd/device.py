@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.animators.gohd.animator import load_network
+from engine.animators.gohd.animator import load_network, network_example
 from engine.animators.gohd.device_frame import DeviceFrame, FaceTable, face_rows
 from engine.animators.gohd.device_mesh import MeshMap
 from engine.animators.gohd.guide import source_region
@@ -213,12 +213,9 @@ class GohdDeviceAnimator:
         from engine.runtime.tensorrt import network_engine
 
         assert self._api is not None
-        side = self.size.side
-        with torch.no_grad():
-            code, *features = self._net.encoder(torch.zeros(batch, 3, side, side))
-        grid = torch.zeros(batch, side // 4, side // 4, 2)
-        example = (torch.zeros(batch, 3, side, side), grid, *features, code)
-        return network_engine(Refiner(self._net), example, self.precision, self._api)
+        return network_engine(
+            Refiner(self._net), network_example(self._net, batch), self.precision, self._api
+        )
 
     def example(self, batch: int = 1) -> tuple[Tensor, ...]:
         """Inputs of a call: motion, window, strength, places of the faces."""

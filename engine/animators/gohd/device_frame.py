@@ -94,7 +94,6 @@ class DeviceFrame(nn.Module):
     black: Tensor
     axis: Tensor
     axis4: Tensor
-    full_precision = True
 
     def __init__(
         self,

@@ -108,7 +108,6 @@ class MeshMap(nn.Module):
     pixels: Tensor
     most_turn: Tensor
     most_shift: Tensor
-    full_precision = True
 
     def __init__(self, basis: FaceBasis, units: SparseUnits, lip_opening: NDArray[np.float32]) -> None:
         super().__init__()
@@ -153,7 +152,7 @@ class MeshMap(nn.Module):
         moved = expression - rows["expression"]
         nodes = rows["node_points"] + torch.einsum("bk,bknc->bnc", moved, rows["node_units"])
         backward = self._backward(_project(nodes, rows["node_weight"], head, rows), rows["node_hold"])
-        steady = projected[..., :2].index_select(1, self.steady_at).unflatten(1, (-1, 3))
+        steady = projected[..., :2].index_select(1, self.steady_at).reshape(-1, len(STEADY), 3, 2)
         centre = ((steady * self.steady_weight).sum(2) + rows["steady_offset"]).mean(1)
         positions, covered = self._positions(projected, backward, rows)
         return _fold(positions), _torn(positions, covered), centre
@@ -175,7 +174,7 @@ class MeshMap(nn.Module):
         angle = torch.sqrt(turn.square().sum(1, keepdim=True) + 1e-16)
         x, y, z = (turn / angle).unbind(1)
         o = torch.zeros_like(x)
-        cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).unflatten(1, (3, 3))
+        cross = torch.stack([o, -z, y, z, o, -x, -y, x, o], 1).reshape(-1, 3, 3)
         a = angle[..., None]
         turned = torch.eye(3, device=motion.device) + torch.sin(a) * cross
         turned = turned + (1.0 - torch.cos(a)) * (cross @ cross)
@@ -185,7 +184,7 @@ class MeshMap(nn.Module):
     def _points(self, expression: Tensor, rows: Rows) -> Tensor:
         """Vertices [B, M, 3] in model space, lips and lids meeting where they should."""
         moved = (expression - rows["base_expression"]) @ self.units
-        points = rows["base"] + moved.unflatten(1, (-1, 3))
+        points: Tensor = rows["base"] + moved.reshape(rows["base"].shape)
         own = rows["expression"]
         gap = (expression * self.lip_opening).sum(1, keepdim=True)
         away = ((expression - own) * self.absolute).square().sum(1, keepdim=True)
@@ -203,7 +202,7 @@ class MeshMap(nn.Module):
         y = y - hold[..., 2] * y.clamp(min=0.0) - hold[..., 3] * y.clamp(max=0.0)
         at = self.node_pixels / CELL
         inverse = _inverted(torch.stack([x, y], 2), at[:, 0], at[:, 1])
-        return inverse.transpose(1, 2).unflatten(2, (NODES, NODES))
+        return inverse.transpose(1, 2).reshape(-1, 2, NODES, NODES)
 
     def _positions(self, projected: Tensor, backward: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Sampling positions [B, 2, 512, 512] of grid and mesh, and the mesh's cover [B, 512, 512]."""
