@@ -84,7 +84,8 @@ class OrthogonalDictionary(nn.Module):
         if self.fixed is not None:
             return self.fixed
         q, r = torch.linalg.qr(self.free.float())
-        return q * torch.sign(torch.diagonal(r))
+        directions: Tensor = q * torch.sign(torch.diagonal(r))
+        return directions
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """``magnitudes`` [B, M] to their sum of directions [B, Z]."""

@@ -109,7 +109,7 @@ def write_scene(
         past = [n] * LITE.window if scene.held else range(n - LITE.window + 1, n + 1)
         rows["window"].append(scene.motion[list(past)] - identity.rest)
         rows["points"].append((scene.points[n] @ matrix[:, :2].T + matrix[:, 2]).astype(np.float16))
-        rows["index"].append(np.int32(n))
+        rows["index"].append(np.asarray(n, np.int32))
     if not rows["index"]:
         return 0
     out.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def photo_scene(photo: Path, motions: Sequence[Float], seed: int) -> Scene:
         faces = find_faces(frame)
         if len(faces) >= 1:
             points[n] = faces[0].points
-    valid = np.isfinite(points).all(axis=(1, 2))
+    valid = np.asarray(np.isfinite(points).all(axis=(1, 2)))
     portrait, chosen = _drawn_portrait(drawn, valid, random, photo.stem)
     matrix = portrait.crop_from_image
     points = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
@@ -229,10 +229,10 @@ def people_scene(name: str, frames: NDArray[np.uint8]) -> Scene:
         faces = find_faces(crop)
         if faces:
             points[k] = faces[0].points
-    valid = np.isfinite(points).all(axis=(1, 2))
+    valid = np.asarray(np.isfinite(points).all(axis=(1, 2)))
     # Each frame by itself: they do not follow one another, so nothing may be smoothed over them.
     motion = np.full((len(frames), MOTION.size), np.nan, np.float32)
-    for k in np.flatnonzero(valid):
+    for k in np.flatnonzero(valid).tolist():
         motion[k] = fitted_motion(points[k : k + 1], valid[k : k + 1], portrait.fit)[0]
     return Scene(name, portrait, motion, points, iter(list(enumerate(crops))), held=True)
 
@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     done = 0
     for name, clip, track, frame, count in tqdm(list(_real(args)), "clips"):
-        done += _once(args, name, lambda c=clip, t=track, f=frame: real_scene(c, t, f), count)  # type: ignore[misc]
+        done += _once(args, name, lambda c=clip, t=track, f=frame: real_scene(c, t, f), count)
     photos = _manifest(args.data, "portraits", "train") if args.split == "train" else []
     for path in tqdm(photos, "photos"):
         for k in range(args.photos):
@@ -329,11 +329,11 @@ def main(argv: list[str] | None = None) -> int:
             name = f"{path.replace('/', '__')}.{k}"
             done += _once(
                 args, name,
-                lambda p=path, s=seed: photo_scene(args.data / p, _motions(args, 12, s), s),  # type: ignore[misc]
+                lambda p=path, s=seed: photo_scene(args.data / p, _motions(args, 12, s), s),
                 args.frames,
             )  # fmt: skip
     for name, frames in _people(args) if args.people else ():
-        done += _once(args, name, lambda n=name, f=frames: people_scene(n, f), 0)  # type: ignore[misc]
+        done += _once(args, name, lambda n=name, f=frames: people_scene(n, f), 0)
     return 0 if done else 1
 
 

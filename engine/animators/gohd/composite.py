@@ -64,10 +64,10 @@ def _cut(frame: Bytes, x0: int, y0: int, side: int) -> Bytes:
     inner = frame[top:bottom, left:right]
     if inner.shape[:2] == (side, side):
         return np.ascontiguousarray(inner)
-    padded: Bytes = cv2.copyMakeBorder(
+    padded = cv2.copyMakeBorder(
         inner, top - y0, y0 + side - bottom, left - x0, x0 + side - right, cv2.BORDER_REPLICATE
     )
-    return padded
+    return np.asarray(padded, np.uint8)
 
 
 def _paste(picture: Bytes, frame: Bytes, x0: int, y0: int) -> None:

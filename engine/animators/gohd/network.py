@@ -22,6 +22,10 @@ __all__ = ["LITE", "Decoder", "Encoder", "GohdNet", "Refiner", "Size", "compose"
 _EXPRESSION = slice(0, 64)
 _POSE = slice(64, 70)
 _GAZE = slice(70, 72)
+_LEAST_FLOW = 0.12
+"""px of the region"""
+_LEAST_SHARE = 0.004
+"""One level of 255; without it the share's tail is denormal numbers, which are slow."""
 _MOST = 3.0
 """No real motion is further from rest, in any column; what is comes from a lost track."""
 
@@ -135,13 +139,19 @@ class Decoder(nn.Module):
         x = self.mix3(torch.cat([F.pixel_shuffle(self.up3(x), 2), x3], 1), code)
         x = self.mix2(torch.cat([F.pixel_shuffle(self.up2(x), 2), x2], 1), code)
         x = self.refine2(x, code)
-        flow = 8.0 * torch.tanh(self.flow(x))
+        # A shift by a fraction of a pixel blurs: what is too small to matter is no shift at all.
+        flow = _shrink(8.0 * torch.tanh(self.flow(x)), _LEAST_FLOW)
         x = self.mix1(torch.cat([F.pixel_shuffle(self.up1(x), 2), x1], 1), code)
         painted = F.pixel_shuffle(self.paint(x), 2)
         # New colour starts from the guide's, so that an untrained share changes nothing.
-        share = torch.sigmoid(8.0 * painted[:, 3:] - 2.0)
+        share = _shrink(torch.sigmoid(8.0 * painted[:, 3:] - 2.0), _LEAST_SHARE)
         colour = guide + torch.tanh(painted[:, :3])
         return flow, torch.cat([share * colour, share], 1)
+
+
+def _shrink(x: Tensor, least: float) -> Tensor:
+    """Soft shrinkage, in operations that every compiler knows."""
+    return x - x.clamp(-least, least)
 
 
 def _carry(features: Tensor, grid: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ LOWER = 0.05
 
 @dataclass(frozen=True)
 class Region:
-    """A square of the frame, ``side`` px; (``left``, ``top``) are its corner pixel's coordinates when whole."""
+    """A square of the frame, ``side`` px; (``left``, ``top``) is its corner pixel when it is whole."""
 
     left: float
     top: float
@@ -44,10 +44,10 @@ class Region:
     def cut(self, picture: Bytes, pixels: int) -> Bytes:
         """The square of ``picture`` [H, W, 3] as uint8 [pixels, pixels, 3]; borders are repeated."""
         flags = cv2.INTER_LINEAR if self.side < 1.5 * pixels else cv2.INTER_AREA
-        cut: Bytes = cv2.warpAffine(
+        cut = cv2.warpAffine(
             picture, self.matrix(pixels), (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
-        return cut
+        return np.asarray(cut, np.uint8)
 
     def grid(self, positions: Float, source: Region, pixels: int) -> Float:
         """Where the region's places lie in the source's region, float32 [pixels, pixels, 2] in -1..1.
@@ -76,5 +76,5 @@ def region_of(landmarks: Float, side: float) -> Region:
 
 
 def whole(region: Region) -> Region:
-    """The region moved to whole pixels, its side rounded: what is cut from a frame can be laid back exactly."""
+    """The region on whole pixels, its side rounded: what is cut from a frame can be laid back exactly."""
     return Region(float(round(region.left)), float(round(region.top)), float(round(region.side)))

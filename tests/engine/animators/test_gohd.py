@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,8 +44,8 @@ def portrait() -> Portrait:
 
 @lru_cache
 def animator() -> GohdAnimator:
-    """With the shipped weights, in f32 so that batches agree."""
-    return GohdAnimator(backend="eager")
+    """With the shipped weights, as it runs here: rows are drawn one by one, so batches agree bit by bit."""
+    return GohdAnimator()
 
 
 @lru_cache
@@ -75,6 +76,7 @@ def untrained(seed: int = 0) -> GohdNet:
 # -- the dictionary ----------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 24), st.integers(0, 8), st.integers(0, 99), st.floats(1e-3, 1e3))
 def test_directions_are_orthonormal_whatever_the_parameters(
     count: int, spare: int, seed: int, size: float
@@ -112,6 +114,7 @@ def test_more_directions_than_dimensions_are_refused() -> None:
 # -- region and composite ----------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(-80, 400), st.floats(-80, 400), st.integers(80, 420))
 def test_a_region_cut_and_laid_back_unchanged_changes_nothing(x: float, y: float, side: int) -> None:
     frame = np.random.default_rng(1).integers(0, 256, (320, 384, 3), np.uint8)
@@ -124,7 +127,8 @@ def test_a_region_cut_and_laid_back_unchanged_changes_nothing(x: float, y: float
 def test_a_composite_is_the_networks_own_picture_at_full_size() -> None:
     side = LITE.side
     random = np.random.default_rng(2)
-    picture = cv2.GaussianBlur(random.integers(0, 256, (side, side, 3), np.uint8), (0, 0), 3)
+    noise = random.integers(0, 256, (side, side, 3), np.uint8)
+    picture = np.asarray(cv2.GaussianBlur(noise, (0, 0), 3), np.uint8)
     flow = 2.0 * torch.from_numpy(random.standard_normal((1, 2, side // 4, side // 4)).astype(np.float32))
     share = torch.rand(1, 1, side, side, generator=torch.manual_seed(3))
     paint = torch.cat([share * torch.rand(1, 3, side, side), share], 1)
@@ -137,7 +141,7 @@ def test_a_composite_is_the_networks_own_picture_at_full_size() -> None:
 def test_the_region_follows_the_head_and_keeps_its_size() -> None:
     marks = identity().mesh.landmarks[:468]
     side = region_side(marks)
-    one, other = region_of(marks, side), region_of(marks + np.float32([30, -12]), side)
+    one, other = region_of(marks, side), region_of(marks + np.array([30, -12], np.float32), side)
     assert (other.left - one.left, other.top - one.top) == pytest.approx((30, -12), abs=1e-3)
     assert one.side == other.side
     inside = (marks - [one.left, one.top]) / one.side
@@ -183,8 +187,8 @@ def test_motion_strength_moves_smoothly_from_the_portrait_to_the_target() -> Non
         for share in np.linspace(0.0, 1.0, 6)
     ]
     away = [np.abs(step - steps[0]).mean() for step in steps]
-    assert all(b > a for a, b in zip(away, away[1:], strict=False))
-    strides = [np.abs(b - a).mean() for a, b in zip(steps, steps[1:], strict=False)]
+    assert all(b > a for a, b in pairwise(away))
+    strides = [np.abs(b - a).mean() for a, b in pairwise(steps)]
     assert max(strides) < 0.6 * away[-1]
 
 
@@ -235,7 +239,7 @@ def test_laws(law) -> None:  # type: ignore[no-untyped-def]
 
 def test_i420_is_the_rgb_picture_converted() -> None:
     motion = torch.from_numpy(moved(identity().rest, {"jawOpen": 0.5}))[None, None]
-    planes = GohdAnimator(PixelFormat.I420, backend="eager")
+    planes = GohdAnimator(PixelFormat.I420)
     made = planes.forward(MotionChunk(0, motion), Cond.for_identity(identity()))[0, 0].numpy()
     assert np.array_equal(made, rgb_to_i420(draw({"jawOpen": 0.5})[0]))
 
@@ -243,10 +247,11 @@ def test_i420_is_the_rgb_picture_converted() -> None:
 def test_the_compiled_network_draws_the_same_picture() -> None:
     pytest.importorskip("openvino")
     motion = torch.from_numpy(moved(identity().rest, {"jawOpen": 0.5, "mouthSmile": 0.4}))[None, None]
-    exact = draw({"jawOpen": 0.5, "mouthSmile": 0.4})[0].astype(int)
+    cond = Cond.for_identity(identity())
+    exact = GohdAnimator(backend="eager").forward(MotionChunk(0, motion), cond)[0, 0].numpy().astype(int)
     for precision, mean, most in (("f32", 0.02, 2), ("bf16", 0.3, 24)):
         other = GohdAnimator(backend="openvino", precision=precision)
-        made = other.forward(MotionChunk(0, motion), Cond.for_identity(identity()))[0, 0].numpy()
+        made = other.forward(MotionChunk(0, motion), cond)[0, 0].numpy()
         away = np.abs(made - exact)
         assert away.mean() < mean, precision
         assert away.max() <= most, precision
@@ -256,7 +261,7 @@ def test_wrong_input_is_refused() -> None:
     cond = Cond.for_identity(identity())
     with pytest.raises(ConfigError, match="prepared face"):
         animator().init_state(1, Cond.default(1))
-    with pytest.raises(ConfigError, match="2 identities|1 identities"):
+    with pytest.raises(ConfigError, match="1 identities"):
         animator().init_state(2, cond)
     state = animator().init_state(1, cond)
     animator().step(MotionChunk(0, torch.zeros(1, 1, 72)), state)
