@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ConfigError
-from engine.recipes import DEFAULT, RECIPES, SYSTEMS, build, mixture
+from engine.recipes import (
+    ANIMATORS,
+    DEFAULT,
+    DEFAULT_ANIMATOR,
+    RECIPES,
+    SYSTEMS,
+    build,
+    mixture,
+    split_animator,
+)
 
 
 def test_every_system_is_a_recipe() -> None:
@@ -41,3 +50,33 @@ def test_a_head_that_needs_only_prosody_listens_to_the_lips_encoder() -> None:
 def test_every_recipe_looks_at_most_80_ms_ahead() -> None:
     for name in (*SYSTEMS, "default", "vast,head=osm,eyes=gohd"):
         assert build(name).lookahead_ms <= 80, name
+
+
+@pytest.mark.parametrize(
+    ("text", "rest", "animator"),
+    [
+        ("default", "default", ""),
+        ("default,animator=gohd", "default", "gohd"),
+        ("animator=mesh", "default", "mesh"),
+        ("vast,head=osm,animator=gohd", "vast,head=osm", "gohd"),
+    ],
+)
+def test_a_recipe_may_name_its_animator(text: str, rest: str, animator: str) -> None:
+    assert split_animator(text) == (rest, animator)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("default,animator=clay", "no animator"), ("animator=mesh,animator=gohd", "two animators")],
+)
+def test_a_wrong_animator_says_what_there_is(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        build(text)
+
+
+def test_the_animator_that_is_named_draws() -> None:
+    names = {name: build(f"speech,animator={name}").animator.spec.name for name in ANIMATORS}
+    assert names == {"mesh": "mesh_animator", "gohd": "gohd_animator"}
+    assert build("speech").animator.spec.name == names[DEFAULT_ANIMATOR]
+    with pytest.raises(ConfigError, match="face of its own"):
+        build("tiny,animator=mesh")

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from engine.config import asset_path
-from engine.recipes import RECIPES, SYSTEMS, mixture
+from engine.recipes import ANIMATORS, RECIPES, SYSTEMS, mixture
 from streaming.cli import main, parser
 
 TINY = ["--recipe", "tiny"]
@@ -117,3 +117,10 @@ def test_doctor_names_what_it_looked_at(capsys: pytest.CaptureFixture[str]) -> N
     ):
         assert part in said
     assert status == int("MISSING" in said)
+
+
+def test_every_animator_can_be_named() -> None:
+    for name in ANIMATORS:
+        assert parser().parse_args(["serve", "--animator", name]).animator == name
+    with pytest.raises(SystemExit):
+        parser().parse_args(["serve", "--animator", "clay"])
