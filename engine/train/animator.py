@@ -23,7 +23,16 @@ from torch import Tensor
 
 from engine.animators.gohd.network import GohdNet, compose
 from engine.animators.gohd.sizes import SIZES
-from engine.train.animator_data import Batch, HeadPairs, Scenes, augment, collect, cropped, rest_rows
+from engine.train.animator_data import (
+    Batch,
+    HeadPairs,
+    Scenes,
+    augment,
+    collect,
+    cropped,
+    rest_rows,
+    unguided,
+)
 from engine.train.animator_device import Ahead, check_sides, compiled, device_named, moved
 from engine.train.animator_losses import (
     Discriminator,
@@ -111,9 +120,11 @@ class AnimatorTrainer:
 
     def _batch(self) -> Batch:
         if self.ahead is not None:
-            return moved(next(self.ahead), self.device)
-        drawn = augment(self.pairs.draw(self.runs), self.random)
-        return moved(rest_rows(drawn, self.random, 0.04), self.device)
+            batch = moved(next(self.ahead), self.device)
+        else:
+            drawn = augment(self.pairs.draw(self.runs), self.random)
+            batch = moved(rest_rows(drawn, self.random, 0.04), self.device)
+        return batch if self.net.size.guided else unguided(batch)
 
     def advance(self) -> dict[str, float]:
         """One batch; the losses as numbers."""
@@ -191,6 +202,7 @@ def dev_scores(net: GohdNet, scenes: Scenes, per_scene: int = 6) -> dict[str, fl
         starts = scene.starts
         at = starts[np.linspace(0, len(starts) - 1, per_scene // 2).astype(int)]
         batch = moved(collect([(scene, int(k + j), j == 1) for k in at for j in (0, 1)]), device)
+        batch = batch if net.size.guided else unguided(batch)
         with torch.autocast(device.type, torch.bfloat16):
             flow, paint = net(
                 batch.guide, batch.grid, batch.window, *net.encoder(batch.source), batch.strength

@@ -28,6 +28,7 @@ __all__ = [
     "group_of",
     "region_weights",
     "rest_rows",
+    "unguided",
 ]
 
 _ARRAYS = ("guide", "target", "grid", "window", "points", "index")
@@ -227,6 +228,18 @@ def augment(batch: Batch, random: np.random.Generator) -> Batch:
     return batch
 
 
+def unguided(batch: Batch) -> Batch:
+    """The ablation: the still source in place of the mesh animator's picture, and no flow of its."""
+    side = batch.grid.shape[1]
+    return replace(batch, guide=batch.source, grid=_still(side).to(batch.grid).expand_as(batch.grid))
+
+
+def _still(side: int) -> Tensor:
+    """Places of a region that has not moved, [1, side, side, 2]."""
+    axis = (torch.arange(side) + 0.5) / side * 2.0 - 1.0
+    return torch.stack(torch.meshgrid(axis, axis, indexing="ij")[::-1], -1)[None]
+
+
 def cropped(batch: Batch, random: np.random.Generator, side: int) -> tuple[Batch, tuple[int, int]]:
     """A square of ``side`` px out of every picture but the source, the same for all rows, and its corner.
 
@@ -252,12 +265,10 @@ def rest_rows(batch: Batch, random: np.random.Generator, share: float) -> Batch:
     if not bool(rows.any()):
         return batch
     at = rows[:, None, None, None]
-    side = batch.grid.shape[1]
-    axis = (torch.arange(side) + 0.5) / side * 2.0 - 1.0
-    still = torch.stack(torch.meshgrid(axis, axis, indexing="ij")[::-1], -1)
+    still = _still(batch.grid.shape[1])
     batch.guide = torch.where(at, batch.source, batch.guide)
     batch.target = torch.where(at, batch.source, batch.target)
-    batch.grid = torch.where(at, still[None], batch.grid)
+    batch.grid = torch.where(at, still, batch.grid)
     batch.window = torch.where(rows[:, None, None], torch.zeros(()), batch.window)
     batch.strength = torch.where(rows[:, None], torch.rand(len(rows), 1), batch.strength)
     batch.follows = batch.follows & ~rows & ~torch.roll(rows, 1)

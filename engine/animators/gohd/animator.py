@@ -43,9 +43,12 @@ def load_network(name: str = WEIGHTS) -> GohdNet:
 
     Raises:
         AssetError: the weights are missing or damaged.
+        ConfigError: they are an ablation's, for measuring only.
     """
     size = json.loads(weights_metadata(name)["size"])
     size["channels"] = tuple(size["channels"])
+    if not size["guided"]:
+        raise ConfigError(f"{name} was trained without the mesh's picture (an ablation); it cannot animate")
     net = GohdNet(Size(**size))
     net.load_state_dict({key: value.float() for key, value in load_weights(name).items()})
     net.navigation.dictionary.freeze()
