@@ -75,8 +75,13 @@ def test_a_wrong_animator_says_what_there_is(text: str, reason: str) -> None:
 
 
 def test_the_animator_that_is_named_draws() -> None:
-    names = {name: build(f"speech,animator={name}").animator.spec.name for name in ANIMATORS}
+    def draws(recipe: str) -> str:
+        animator = build(recipe).animator
+        assert animator is not None
+        return animator.spec.name
+
+    names = {name: draws(f"speech,animator={name}") for name in ANIMATORS}
     assert names == {"mesh": "mesh_animator", "gohd": "gohd_animator"}
-    assert build("speech").animator.spec.name == names[DEFAULT_ANIMATOR]
+    assert draws("speech") == names[DEFAULT_ANIMATOR]
     with pytest.raises(ConfigError, match="face of its own"):
         build("tiny,animator=mesh")
