@@ -54,7 +54,7 @@ SHARES = {
 }  # fmt: skip
 WEIGHTS = {
     "l1": 1.0, "pyramid": 1.0, "temporal": 0.5, "matching": 0.2, "adversarial": 0.004, "share": 0.05,
-    "flow": 0.001,
+    "flow": 0.001, "judge": 0.0,
 }  # fmt: skip
 _DECAY = 0.998
 _ADVERSARY_EVERY = 2
@@ -180,7 +180,7 @@ class AnimatorTrainer:
         return {
             "adversarial": adversarial(verdict.float()),
             "matching": matching(seen, features),
-            "judge": loss.detach() * 0.0 + loss.detach(),
+            "judge": loss.detach(),
         }
 
     def _average(self) -> None:
@@ -188,9 +188,6 @@ class AnimatorTrainer:
         with torch.no_grad():
             for kept, new in zip(self.mean.parameters(), self.net.parameters(), strict=True):
                 kept.lerp_(new, 1.0 - decay)
-
-
-WEIGHTS["judge"] = 0.0
 
 
 @torch.no_grad()

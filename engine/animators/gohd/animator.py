@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -76,11 +75,12 @@ class GohdState:
     helper: Executor | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> GohdState:
-        """Identities and renderers are frozen and shared; buffers hold nothing between frames."""
+        """Identities and renderers are frozen and shared; buffers hold nothing between frames, but two
+        states that draw at once must not write to the same ones."""
         return GohdState(
             self.identities,
             self.renderers,
-            copy.copy(self.buffers),
+            FrameBuffers.for_basis(self.renderers[0].basis),
             tuple(Composite(c.side) for c in self.composites),
             self.window.copy(),
             self.fresh.copy(),
