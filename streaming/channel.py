@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import StreamError
 
-__all__ = ["AudioBlock", "AudioChannel", "FrameChannel", "Picture"]
+__all__ = ["AudioBlock", "AudioChannel", "FrameChannel", "Picture", "Taken"]
 
 Picture = NDArray[np.uint8]
 """I420, uint8 [H * 3 // 2, W]."""
@@ -97,6 +98,17 @@ class AudioChannel(_Closable):
         return len(self._blocks)
 
 
+class Taken(NamedTuple):
+    """What :meth:`FrameChannel.take` found."""
+
+    picture: Picture | None
+    """of the frame that was asked for, None if it is not here"""
+    late: int
+    """how many older ones came after their time"""
+    newest_late: Picture | None
+    """the last of those"""
+
+
 class FrameChannel(_Closable):
     """Pictures by frame index, in order; a full channel loses its oldest picture."""
 
@@ -110,20 +122,20 @@ class FrameChannel(_Closable):
         with self._lock:
             self._frames.append((frame, picture))
 
-    def take(self, frame: int) -> tuple[Picture | None, int]:
-        """Picture of ``frame`` if it is here, and how many older ones came too late.
+    def take(self, frame: int) -> Taken:
+        """Picture of ``frame`` if it is here; older ones leave the channel too.
 
         Raises StreamError on a closed channel.
         """
         self.check()
-        late = 0
+        late, newest = 0, None
         with self._lock:
             while self._frames and self._frames[0][0] < frame:
-                self._frames.popleft()
+                newest = self._frames.popleft()[1]
                 late += 1
             if self._frames and self._frames[0][0] == frame:
-                return self._frames.popleft()[1], late
-        return None, late
+                return Taken(self._frames.popleft()[1], late, newest)
+        return Taken(None, late, newest)
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -85,7 +85,7 @@ class Counter:
 
 COUNTERS: dict[str, str] = {
     "frames": "frames that left, repeated ones included",
-    "misses": "frames not ready at their deadline, replaced by the previous picture",
+    "misses": "frames not ready at their deadline, replaced by the newest picture before",
     "late_frames": "frames finished after their deadline and thrown away",
     "skipped": "frames advanced without drawing, to catch up",
     "sink_drops": "pictures a slow sink did not take in time",

@@ -23,8 +23,8 @@ __all__ = ["Pacer"]
 class Pacer:
     """Sends pictures and audio to the sinks on time.
 
-    A frame that is not ready at its deadline is replaced by the previous picture and counted; audio
-    never waits for video.
+    A frame that is not ready at its deadline is replaced by the newest picture there is, be it the
+    previous one or one that came too late, and counted; audio never waits for video.
 
     Args:
         delay_ns: D.
@@ -87,14 +87,15 @@ class Pacer:
 
     def _send_video(self, due: int) -> None:
         frame, self.frame = self.frame, self.frame + 1
-        picture, late = self._frames.take(frame)
+        picture, late, newest_late = self._frames.take(frame)
         self._metrics.count("late_frames", late)
         self._metrics.count("frames")
         if picture is None:
             self._metrics.count("misses")
         else:
             self._fresh.append(due)
-        picture = self._previous if picture is None else picture
+        if picture is None:
+            picture = self._previous if newest_late is None else newest_late
         self._previous = picture
         self._metrics.fps = self._rate(due)
         # After a stall only the newest frame is worth sending; the ones it overtook are misses.

@@ -2,7 +2,8 @@
 
 One thread serves all sessions, so network runners need not be thread-safe and a second core stays
 free for encoding. A session that is behind is advanced without drawing until it has caught up: a
-late frame is dropped, never queued.
+late frame is dropped, never queued. Its very first picture is drawn all the same, and one every half
+second while it stays behind: a face that trails shows what is wrong, no face at all does not.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from streaming.options import SessionOptions
 from streaming.threads import one_torch_thread
 
 __all__ = ["EngineWorker", "Lane"]
+
+_UNSEEN_S = 0.5
+"""A session that is behind draws at least this often."""
 
 
 class Lane:
@@ -61,6 +65,8 @@ class Lane:
         self._next_sample: int | None = None
         # The median of the last steps: one hiccup must not keep a session from drawing.
         self._costs: deque[float] = deque([0.0] * 9, maxlen=9)
+        self._most_skipped = round(_UNSEEN_S * pipeline.frame_rate)
+        self._skipped = self._most_skipped
         self._governor = Governor(float(1000 / pipeline.frame_rate))
 
     def due_ns(self, frame: int) -> int:
@@ -84,21 +90,24 @@ class Lane:
         if block is None:
             return
         due = self.due_ns(block.frame - self._pipeline.lookahead_frames)
-        render = clock.now_ns() + int(statistics.median(self._costs) * MS) <= due
+        in_time = clock.now_ns() + int(statistics.median(self._costs) * MS) <= due
+        render = in_time or self._skipped >= self._most_skipped
         began = time.perf_counter_ns()
         frames = self._run(block, self._state, render)
         pictures = [self._picture(frames, i) for i in range(frames.data.shape[1])]
         cost = (time.perf_counter_ns() - began) / 1e6
         if pictures:
+            self._skipped = 0
             self._metrics.compute.add(cost)
             self._costs.append(cost)
         elif not render:
+            self._skipped += 1
             self._metrics.count("skipped")
             # Forget slowly: after a while without drawing it is worth another try.
             self._costs.append(0.9 * statistics.median(self._costs))
         for i, picture in enumerate(pictures):
             self.outbox.put(frames.t0 + i, picture)
-        self._govern(clock.now_ns(), cost, missed=not render or clock.now_ns() > due)
+        self._govern(clock.now_ns(), cost, missed=not in_time or clock.now_ns() > due)
 
     def fail(self, error: BaseException) -> None:
         """Close both channels so that each end of the session sees why."""

@@ -101,7 +101,12 @@ class OpenPage:
 
     def start(self) -> None:
         self.page.click("#start")
-        self.page.wait_for_selector("#status[data-state=live]", timeout=30_000)
+        try:
+            self.page.wait_for_selector("#status[data-state=live]", timeout=30_000)
+        except Exception as error:
+            shown = self.page.inner_text("body")
+            error.add_note(f"the page shows: {shown!r}; it met: {self.errors}")
+            raise
 
     def stop(self) -> None:
         self.page.click("#start")

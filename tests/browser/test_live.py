@@ -111,11 +111,13 @@ def test_mouth_moves_with_speech_and_rests_in_silence(server: Server, open_page:
     gaps = lip_gaps(pictures)
     # Levels are of single moments: speech is what is loud somewhere near, silence quiet all around.
     near = np.array([level[max(0, i - 4) : i + 5].max() for i in range(level.size)])
-    speech, silence = gaps[near > 0.05], gaps[near < 0.005]
-    assert speech.size > 20
-    assert silence.size > 10
-    assert np.ptp(np.quantile(speech, [0.05, 0.95])) > 0.02
-    assert np.ptp(np.quantile(silence, [0.1, 0.9])) < 0.5 * np.ptp(np.quantile(speech, [0.05, 0.95]))
+    speech, silence = near > 0.05, near < 0.005
+    assert speech.sum() > 20
+    assert silence.sum() > 10
+    assert np.ptp(np.quantile(gaps[speech], [0.05, 0.95])) > 0.02
+    # From shut lips back to the portrait's own smile is one long move: what counts is how much they move.
+    moves = np.abs(np.diff(gaps, prepend=gaps[0]))
+    assert moves[silence].mean() < 0.5 * moves[speech].mean()
     assert opened.errors == []
 
 

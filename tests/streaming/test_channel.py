@@ -24,17 +24,18 @@ def test_audio_keeps_the_newest_and_tells_about_a_loss() -> None:
     assert [b.frame if b else None for b in got] == [4, 5, 6, None]
 
 
-def test_frames_that_are_late_are_dropped_and_counted() -> None:
+def test_frames_that_are_late_are_counted_and_the_newest_is_told() -> None:
     channel = FrameChannel()
-    for n in (3, 4, 6):
+    for n in (2, 3, 4, 6):
         channel.put(n, picture(n))
-    taken, late = channel.take(4)
+    taken, late, newest = channel.take(4)
     assert taken is not None
-    assert (taken[0, 0], late) == (4, 1)
-    assert channel.take(5) == (None, 0)
-    taken, late = channel.take(6)
+    assert newest is not None
+    assert (taken[0, 0], late, newest[0, 0]) == (4, 2, 3)
+    assert channel.take(5) == (None, 0, None)
+    taken, late, newest = channel.take(6)
     assert taken is not None
-    assert late == 0
+    assert (late, newest) == (0, None)
 
 
 def test_frames_never_pile_up() -> None:

@@ -73,6 +73,23 @@ async def test_late_frames_are_replaced_and_dropped_while_sound_goes_on() -> Non
     await live.session.close()
 
 
+async def test_an_engine_that_is_always_behind_still_shows_a_face() -> None:
+    live = stage()
+    await live.run_until(5, slice_ms=5)  # the lane gets ready
+    lane = live.session._lane
+    assert lane is not None
+    for ms in range(40, 4000, 40):
+        await live.run_until(ms, engine=False)
+        while len(lane.inbox) > 12:  # half a second late, always
+            live.worker.run_once()
+    misses, frames = (live.session.metrics.value(name) for name in ("misses", "frames"))
+    assert misses == frames
+    # One picture as soon as there is one, then about two a second; every other frame repeats one.
+    assert live.sink.frames[0][1] <= 800 * MS
+    assert 4 <= len({id(picture) for picture in live.sink.pictures}) <= 10
+    await live.session.close()
+
+
 async def test_a_stall_longer_than_the_channel_restarts_the_engine_in_time() -> None:
     live = stage()
     await live.run_until(500)
