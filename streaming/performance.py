@@ -114,9 +114,9 @@ class _Routes:
     async def webcam(self, request: web.Request) -> web.WebSocketResponse:
         session = self._find(request, request.query.get("session"))
         factors = _factors(request.query.get("factors"))
+        driver = WebcamDriver(tracker=request.query.get("tracker", "fitter"))
         socket = web.WebSocketResponse(max_msg_size=MAX_PICTURE)
         await socket.prepare(request)
-        driver = WebcamDriver()
         for factor in factors:
             session.set_driver(factor, driver)
         await socket.send_str("Look straight ahead with a calm face for a second")

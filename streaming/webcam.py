@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engine.errors import FaceError, InputError
 from engine.face.fitter import FaceFit, fit_face, fit_frame
 from engine.face.landmarks import FaceTracker, mouth_opening
+from engine.face.tracker import SIDE, NeuralTracker, Seen, TrackerNet
+from engine.runtime import compile
 from engine.types import MOTION
+from engine.weights import load_weights
 
-__all__ = ["WebcamDriver", "even_lids", "rest_frame"]
+__all__ = ["TRACKERS", "WebcamDriver", "even_lids", "rest_frame"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+
+TRACKERS = ("fitter", "neural")
+"""What looks at a webcam's pictures: landmarks and the fitter, or the tracker network."""
 
 _LIVE_STEPS = 2
 _FAST = MOTION.columns("eyeBlink")
@@ -41,10 +49,19 @@ class WebcamDriver:
     Args:
         neutral: pictures with a face that make the rest; :meth:`recalibrate` starts them anew.
         hold: frames of the session that a lost face is held.
+        tracker: one of :data:`TRACKERS`.
+
+    Raises:
+        InputError: no such tracker.
     """
 
-    def __init__(self, name: str = "webcam", neutral: int = 15, hold: int = 12) -> None:
+    def __init__(
+        self, name: str = "webcam", neutral: int = 15, hold: int = 12, tracker: str = "fitter"
+    ) -> None:
+        if tracker not in TRACKERS:
+            raise InputError(f"no tracker {tracker!r}; there are {', '.join(TRACKERS)}")
         self.name = name
+        self._tracker = tracker
         self._neutral = neutral
         self._hold = hold
         self._ready = threading.Condition()
@@ -115,7 +132,7 @@ class WebcamDriver:
 
     def _main(self) -> None:
         try:
-            eye = _LiveFitter(self._neutral)
+            eye: _Eye = (_LiveFitter if self._tracker == "fitter" else _LiveNetwork)(self._neutral)
             while (rgb := self._take()) is not None:
                 with self._ready:
                     again, self._recalibrate = self._recalibrate, False
@@ -138,6 +155,16 @@ class WebcamDriver:
             picture, self._picture = self._picture, None
             self._looking = True
             return None if self._closed else picture
+
+
+class _Eye(Protocol):
+    """Pictures of one person, one after the other, to motion; the first ones are the rest."""
+
+    def restart(self) -> None: ...
+
+    def look(self, rgb: Bytes) -> Floats | None:
+        """Motion [72], or None: no face, or still learning the rest."""
+        ...
 
 
 class _LiveFitter:
@@ -187,6 +214,44 @@ class _LiveFitter:
         poses = np.stack([fit_frame(p, person) for p in seen[:: max(1, len(seen) // 5)]])
         self._rest[_OWN] = np.median(poses[:, _OWN], axis=0)
         self._person, self._previous = person, None
+
+
+class _LiveNetwork:
+    """The same by the tracker network, whose rest is the median of the first pictures."""
+
+    def __init__(self, neutral: int) -> None:
+        net = TrackerNet()
+        net.load_state_dict(load_weights("tracker"))
+        self._tracker = NeuralTracker(compile(net, (torch.zeros(1, 3, SIDE, SIDE),), precision="bf16"))
+        self._neutral = neutral
+        self._size = (0, 0)
+        self._first: list[Seen] = []
+        self._rest: Seen | None = None
+
+    def restart(self) -> None:
+        self._first, self._rest = [], None
+
+    def look(self, rgb: Bytes) -> Floats | None:
+        size = (rgb.shape[1], rgb.shape[0])
+        if size != self._size:
+            self._size = size
+            self._tracker.reset()
+            self.restart()
+        seen = self._tracker.track(rgb)
+        if seen is None:
+            return None
+        if self._rest is None:
+            self._first.append(seen)
+            if len(self._first) >= self._neutral:
+                columns = (
+                    np.stack([getattr(s, n) for s in self._first]) for n in ("points", "motion", "blink")
+                )
+                self._rest = Seen(*(np.median(column, axis=0) for column in columns))
+            return None
+        motion = seen.relative(self._rest)
+        own = [k for k in _OWN if k < MOTION.expression.stop]
+        motion[own] = np.clip(motion[own] - self._rest.motion[own], 0.0, 1.0)
+        return even_lids(motion)
 
 
 def rest_frame(points: Floats, valid: NDArray[np.bool_]) -> int:

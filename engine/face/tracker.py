@@ -185,7 +185,10 @@ class TrackerNet(nn.Module):
 
     def forward(self, x: Tensor) -> Look:
         """See :class:`Look`; S must be :data:`SIDE`."""
-        maps = self.features(x)
+        return self.look(self.features(x))
+
+    def look(self, maps: list[Tensor]) -> Look:
+        """From what :meth:`features` returned for pictures of :data:`SIDE` px."""
         code = self.summary(self.last(maps[-1]).flatten(1))
         rough = (self.mean + self.shape(code).float() @ self.modes).view(-1, 478, 2)
         points, parts = self._refined(maps[0], rough)

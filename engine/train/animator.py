@@ -1,10 +1,11 @@
 """Trains the learned animator: ``visavis train animator --heads DIR [DIR ...] --dev DIR --out NAME``.
 
 The network refines what the mesh animator draws (:mod:`engine.animators.gohd.network`). Losses: masked L1
-with extra weight on mouth and eyes, a Laplacian pyramid in place of the paper's pretrained perceptual
-network, steps from frame to frame, adversarial and feature matching against a discriminator that sees
-real clips only as the truth. The state is written every few minutes and found again by ``--resume``; the
-weights are an exponential mean, and the best on the dev scenes by masked L1 are kept.
+with extra weight on mouth and eyes, a Laplacian pyramid, steps from frame to frame, adversarial and feature
+matching against a discriminator that sees real clips only as the truth; with ``--likeness``, in place of the
+paper's pretrained perceptual and landmark networks, what our own tracker sees (:mod:`engine.train.likeness`;
+a step then looks at the whole region). The state is written every few minutes and found again by
+``--resume``; the weights are an exponential mean, and the best on the dev scenes by masked L1 are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from engine.animators.gohd.network import GohdNet, compose
 from engine.animators.gohd.sizes import SIZES
+from engine.errors import ConfigError
 from engine.train.animator_data import (
     Batch,
     HeadPairs,
@@ -44,6 +46,7 @@ from engine.train.animator_losses import (
     weighted_l1,
 )
 from engine.train.checkpoints import load_state, save_state
+from engine.train.likeness import Likeness
 from engine.train.provenance import commit
 from engine.weights import save_weights
 
@@ -54,7 +57,7 @@ SHARES = {
 }  # fmt: skip
 WEIGHTS = {
     "l1": 1.0, "pyramid": 1.0, "temporal": 0.5, "matching": 0.2, "adversarial": 0.004, "share": 0.05,
-    "flow": 0.001, "judge": 0.0,
+    "flow": 0.001, "judge": 0.0, "features": 0.1, "landmarks": 3.0, "units": 0.5,
 }  # fmt: skip
 _DECAY = 0.998
 _ADVERSARY_EVERY = 2
@@ -72,6 +75,7 @@ class AnimatorTrainer:
         adversary_from: step from which the discriminator counts.
         seed: of augmentation.
         crop: px of the square that a step looks at; the region's side for all of it.
+        likeness: what a tracker says of the pictures, where a step looks at the whole region.
     """
 
     def __init__(
@@ -83,8 +87,9 @@ class AnimatorTrainer:
         adversary_from: int,
         seed: int = 0,
         crop: int = 160,
+        likeness: Likeness | None = None,
     ) -> None:
-        self.crop = crop
+        self.crop, self.likeness = crop, likeness
         self.net, self.pairs, self.runs = net, pairs, runs
         self.device = next(net.parameters()).device
         self.ahead: Ahead | None = None
@@ -133,7 +138,7 @@ class AnimatorTrainer:
         if self.crop < net.size.side:
             batch, corner = cropped(batch, self.random, self.crop)
         with torch.autocast(self.device.type, torch.bfloat16):
-            code, f2, f3, f4 = net.encoder(batch.source)
+            code, f2, f3, f4 = (x[batch.run] for x in net.encoder(batch.source[_firsts(batch.run)]))
             z = net.navigate(batch.window, code, batch.strength)
             flow, paint = net.refine(batch.guide, batch.grid, f2, f3, f4, z, corner)
         flow, paint = flow.float(), paint.float()
@@ -147,6 +152,8 @@ class AnimatorTrainer:
         }
         dear = torch.nn.functional.avg_pool2d((5.5 - batch.weight).clamp(min=0.5), 4)
         losses["flow"] = (flow.abs() * dear).mean()
+        if self.likeness is not None and self.crop >= net.size.side:
+            losses |= self.likeness(made, batch.target)
         if self.step >= self.adversary_from and self.step % _ADVERSARY_EVERY == 0:
             losses |= self._against(batch, made)
         total: Tensor = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
@@ -188,6 +195,11 @@ class AnimatorTrainer:
         with torch.no_grad():
             for kept, new in zip(self.mean.parameters(), self.net.parameters(), strict=True):
                 kept.lerp_(new, 1.0 - decay)
+
+
+def _firsts(run: Tensor) -> Tensor:
+    """The first row of every run."""
+    return torch.searchsorted(run, torch.arange(int(run[-1]) + 1, device=run.device))
 
 
 @torch.no_grad()
@@ -250,6 +262,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard-mib", type=float, help="keep the state in files of at most so many MiB")
     parser.add_argument("--state", type=Path, help="where the whole state is kept (default: OUT.state.pt)")
     parser.add_argument("--resume", action="store_true", help="go on from the state")
+    parser.add_argument(
+        "--likeness",
+        action="store_true",
+        help="losses of the shipped tracker; needs the whole region (--crop)",
+    )
     parser.add_argument("--log", type=Path, help="JSON lines of losses and dev scores")
     parser.add_argument("--unguided", action="store_true", help="ablation: the still source as the guide")
     return parser
@@ -267,7 +284,12 @@ def main(argv: list[str] | None = None) -> int:
         check_sides(some, size.side)
     net = GohdNet(size).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pairs = HeadPairs(scenes, SHARES, args.seed)
-    trainer = AnimatorTrainer(net, pairs, args.runs, args.rate, args.adversary_from, args.seed, args.crop)
+    if args.likeness and args.crop < size.side:
+        raise ConfigError(f"--likeness needs the whole face: pass --crop {size.side}")
+    likeness = Likeness.shipped().to(device) if args.likeness else None
+    trainer = AnimatorTrainer(
+        net, pairs, args.runs, args.rate, args.adversary_from, args.seed, args.crop, likeness
+    )
     kept = args.state or Path(f"{args.out}.state.pt")
     if args.resume and kept.exists():
         trainer.restore(load_state(kept, device))

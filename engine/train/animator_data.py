@@ -62,6 +62,8 @@ class Batch:
     """bool [B]: this frame comes right after the batch's previous one"""
     real: Tensor
     """bool [B]: the truth comes from a camera"""
+    run: Tensor
+    """int64 [B], rising from 0: frames of one run have one source"""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def collect(picked: Sequence[tuple[Scene, int, bool]]) -> Batch:
         strength=torch.ones(len(picked), 1),
         follows=torch.tensor([f for _, _, f in picked]),
         real=torch.tensor([s.group not in ("photos", "people") for s, _, _ in picked]),
+        run=torch.cumsum(torch.tensor([not f for _, _, f in picked]), 0) - 1,
     )
 
 
@@ -199,7 +202,7 @@ def region_weights(points: NDArray[np.float32], side: int) -> Tensor:
 
 def augment(batch: Batch, random: np.random.Generator) -> Batch:
     """Mirrored, recoloured and softened; a run's frames alike, and source, guide and truth alike."""
-    run = torch.cumsum(~batch.follows, 0) - 1
+    run = batch.run
     count = int(run[-1]) + 1
     pictures = [batch.source, batch.guide, batch.target]
     flip = torch.from_numpy(random.random(count) < 0.5)[run]

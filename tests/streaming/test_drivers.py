@@ -18,8 +18,10 @@ from engine.pipeline import Pipeline
 from engine.samplers.factors import EXPRESSION, EYES, LIPS, POSE
 from engine.samplers.speech import SpeechSampler
 from engine.types import CONTROLS, MOTION, Cond
+from engine.weights import weights_path
 from streaming.drivers import ClipDriver, Drivers, WebcamDriver, open_drivers, parse_drives
 from streaming.render import render_pictures
+from streaming.webcam import TRACKERS
 from tests.streaming.helpers import stage
 
 Floats = NDArray[np.float32]
@@ -197,8 +199,11 @@ def feed(driver: WebcamDriver, rgb: NDArray[np.uint8], pictures: int) -> Floats:
     return row
 
 
-def test_a_webcam_learns_the_rest_follows_and_lets_go() -> None:
-    driver = WebcamDriver(neutral=3, hold=4)
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_webcam_learns_the_rest_follows_and_lets_go(tracker: str) -> None:
+    if tracker == "neural" and not weights_path("tracker").is_file():
+        pytest.skip("the tracker's weights are not here")
+    driver = WebcamDriver(neutral=3, hold=4, tracker=tracker)
     try:
         row = feed(driver, picture(), 10)
         assert driver.error is None
@@ -222,6 +227,8 @@ def test_a_webcam_takes_only_pictures() -> None:
         driver.put(np.zeros((4, 4, 3), np.float32))
     assert not driver.row(0).any()
     driver.close()
+    with pytest.raises(InputError, match="no tracker"):
+        WebcamDriver(tracker="oracle")
 
 
 # -- where the rows go --------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from engine.animators.gohd.network import GohdNet, Refiner, Size
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.prepare import CropPortrait
-from engine.animators.mesh.render import SIZE, FrameBuffers, FrameRenderer
-from engine.errors import ConfigError, StreamError
+from engine.animators.mesh.render import FrameBuffers, FrameRenderer
+from engine.animators.portrait_stage import SIZE, PortraitStage
+from engine.errors import ConfigError
 from engine.runtime import Runner, compile
 from engine.stage import StageSpec
 from engine.types import MOTION, Cond, FrameChunk, MotionChunk, PixelFormat
@@ -74,6 +75,11 @@ class GohdState:
     rgb: Bytes = field(default_factory=lambda: np.zeros((SIZE, SIZE, 3), np.uint8))
     helper: Executor | None = None
 
+    @property
+    def rows(self) -> int:
+        """Streams in the batch."""
+        return len(self.renderers)
+
     def __deepcopy__(self, memo: dict[int, object]) -> GohdState:
         """Identities and renderers are frozen and shared; buffers hold nothing between frames, but two
         states that draw at once must not write to the same ones."""
@@ -90,7 +96,7 @@ class GohdState:
         )
 
 
-class GohdAnimator:
+class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
     """GoHD's latent navigation on top of the warped portrait (GoHD, section 3.3).
 
     Args:
@@ -104,6 +110,8 @@ class GohdAnimator:
         AssetError: the weights are missing.
         BackendError: the named runtime cannot run here.
     """
+
+    identity = GohdIdentity
 
     def __init__(
         self,
@@ -152,37 +160,23 @@ class GohdAnimator:
         return GohdIdentity(mesh, region, (code, f2, f3, f4))
 
     def init_state(self, batch: int, cond: Cond) -> GohdState:
-        if len(cond.identity) != batch:
-            raise ConfigError(f"the condition has {len(cond.identity)} identities for a batch of {batch}")
-        for identity in cond.identity:
-            if not isinstance(identity, GohdIdentity):
-                raise ConfigError(
-                    f"the gohd animator needs a prepared face per row, got {type(identity).__name__}: "
-                    "pass Cond(identity=(animator.prepare(portrait), ...))"
-                )
-        shared = {id(one): self._mesh.renderer(one.mesh) for one in cond.identity}
-        renderers = tuple(shared[id(one)] for one in cond.identity)
+        faces = self.faces(batch, cond)
+        shared = {id(one): self._mesh.renderer(one.mesh) for one in faces}
+        renderers = tuple(shared[id(one)] for one in faces)
         return GohdState(
-            cond.identity,
+            faces,
             renderers,
             FrameBuffers.for_basis(renderers[0].basis),
-            tuple(Composite(round(one.region.side)) for one in cond.identity),
+            tuple(Composite(round(one.region.side)) for one in faces),
             np.zeros((batch, self.size.window, MOTION.size), np.float32),
             np.ones(batch, np.bool_),
             helper=ThreadPoolExecutor(1, "gohd") if (os.cpu_count() or 1) > 1 else None,
         )
 
     def step(self, x: MotionChunk, state: GohdState) -> FrameChunk:
-        batch, frames = x.data.shape[:2]
-        if batch != len(state.renderers) or x.data.shape[2] != MOTION.size:
-            raise ConfigError(
-                f"motion must be [{len(state.renderers)}, T, {MOTION.size}], got {list(x.data.shape)}"
-            )
-        if frames and state.frame is not None and x.t0 != state.frame:
-            raise StreamError(f"the motion continues at {x.t0}, expected {state.frame}", stage=self.spec.name)
-        state.frame = x.t1
-        out = np.empty((batch, frames, *self._shape), np.uint8)
-        motion = np.ascontiguousarray(x.data.detach().numpy(), np.float32)
+        motion = self.accept(x, state).numpy()
+        batch, frames = motion.shape[:2]
+        out = np.empty((batch, frames, *self.frame_shape), np.uint8)
         for b in range(batch):
             for t in range(frames):
                 rgb = out[b, t] if self.pixels is PixelFormat.RGB else state.rgb
@@ -191,20 +185,9 @@ class GohdAnimator:
                     rgb_to_i420(rgb, out=out[b, t])
         return FrameChunk(x.t0, torch.from_numpy(out), self.pixels)
 
-    def drain(self, state: GohdState) -> FrameChunk:
-        empty = torch.zeros(len(state.renderers), 0, *self._shape, dtype=torch.uint8)
-        return FrameChunk(state.frame or 0, empty, self.pixels)
-
     def reset(self, state: GohdState, rows: Tensor) -> None:
         """Those rows forget their recent motion."""
         state.fresh |= rows.numpy()
-
-    def forward(self, x: MotionChunk, cond: Cond) -> Tensor:
-        return self.step(x, self.init_state(x.data.shape[0], cond)).data
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return (SIZE, SIZE, 3) if self.pixels is PixelFormat.RGB else (SIZE * 3 // 2, SIZE)
 
     def _draw(self, b: int, motion: Float, state: GohdState, frame: Bytes) -> None:
         """One frame of row ``b`` into ``frame`` uint8 [512, 512, 3]."""

@@ -32,8 +32,8 @@ from engine.animators.gohd.network import GohdNet, Refiner
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.prepare import CropPortrait
-from engine.animators.mesh.render import SIZE
-from engine.errors import BackendError, ConfigError, StreamError
+from engine.animators.portrait_stage import PortraitStage
+from engine.errors import BackendError, ConfigError
 from engine.runtime import Runner, available_backends
 from engine.runtime.cuda_api import CudaApi, CudaBindings
 from engine.runtime.cuda_graph import Body, GraphRunner, network_body
@@ -69,6 +69,11 @@ class DeviceState:
     tier: int = 0
     frame: int | None = None
 
+    @property
+    def rows(self) -> int:
+        """Streams in the batch."""
+        return len(self.leases)
+
     def __deepcopy__(self, memo: dict[int, object]) -> DeviceState:
         window, fresh = self.window.copy(), self.fresh.copy()
         return DeviceState(self.leases, self.places, self.rest, window, fresh, self.tier, self.frame)
@@ -101,7 +106,7 @@ class _Hosted(nn.Module):
         return frames.cpu()
 
 
-class GohdDeviceAnimator:
+class GohdDeviceAnimator(PortraitStage[GohdIdentity, DeviceState]):
     """:class:`~engine.animators.gohd.animator.GohdAnimator` with every step on one device.
 
     Its pictures differ from that one's where the mesh animator's mouth and eye layers paint (see
@@ -121,6 +126,8 @@ class GohdDeviceAnimator:
         AssetError: the weights are missing.
         BackendError: no such device or runtime here.
     """
+
+    identity = GohdIdentity
 
     def __init__(
         self,
@@ -255,61 +262,36 @@ class GohdDeviceAnimator:
             if batch not in self._drawers:
                 pinned = None
                 if self._api is not None:
-                    pinned = self._api.pinned_tensor((batch, *self._shape), torch.uint8)
+                    pinned = self._api.pinned_tensor((batch, *self.frame_shape), torch.uint8)
                 self._drawers[batch] = _Drawer(self.compiled(batch), pinned)
             return self._drawers[batch]
 
     # -- the stage -----------------------------------------------------------------------------
 
     def init_state(self, batch: int, cond: Cond) -> DeviceState:
-        if len(cond.identity) != batch:
-            raise ConfigError(f"the condition has {len(cond.identity)} identities for a batch of {batch}")
-        for identity in cond.identity:
-            if not isinstance(identity, GohdIdentity):
-                raise ConfigError(
-                    f"the gohd animator needs a prepared face per row, got {type(identity).__name__}: "
-                    "pass Cond(identity=(animator.prepare(portrait), ...))"
-                )
-        leases = tuple(self._lease(identity) for identity in cond.identity)
+        faces = self.faces(batch, cond)
+        leases = tuple(self._lease(identity) for identity in faces)
         if self._shared is None:
             self._drawer(batch)
         return DeviceState(
             leases,
             torch.tensor([lease.place for lease in leases]),
-            np.stack([identity.rest for identity in cond.identity]),
+            np.stack([identity.rest for identity in faces]),
             np.zeros((batch, self.size.window, MOTION.size), np.float32),
             np.ones(batch, np.bool_),
         )
 
     def step(self, x: MotionChunk, state: DeviceState) -> FrameChunk:
-        batch, frames = x.data.shape[:2]
-        if batch != len(state.leases) or x.data.shape[2] != MOTION.size:
-            raise ConfigError(
-                f"motion must be [{len(state.leases)}, T, {MOTION.size}], got {list(x.data.shape)}"
-            )
-        if frames and state.frame is not None and x.t0 != state.frame:
-            raise StreamError(f"the motion continues at {x.t0}, expected {state.frame}", stage=self.spec.name)
-        state.frame = x.t1
-        out = torch.empty(frames, batch, *self._shape, dtype=torch.uint8)
-        motion = x.data.detach().float().cpu()
+        motion = self.accept(x, state)
+        batch, frames = motion.shape[:2]
+        out = torch.empty(frames, batch, *self.frame_shape, dtype=torch.uint8)
         for t in range(frames):
             self._draw(motion[:, t].contiguous(), state, out[t])
         return FrameChunk(x.t0, out.transpose(0, 1), self.pixels)
 
-    def drain(self, state: DeviceState) -> FrameChunk:
-        empty = torch.zeros(len(state.leases), 0, *self._shape, dtype=torch.uint8)
-        return FrameChunk(state.frame or 0, empty, self.pixels)
-
     def reset(self, state: DeviceState, rows: Tensor) -> None:
         """Those rows forget their recent motion."""
         state.fresh |= rows.numpy()
-
-    def forward(self, x: MotionChunk, cond: Cond) -> Tensor:
-        return self.step(x, self.init_state(x.data.shape[0], cond)).data
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return (SIZE, SIZE, 3) if self.pixels is PixelFormat.RGB else (SIZE * 3 // 2, SIZE)
 
     def _draw(self, motion: Tensor, state: DeviceState, out: Tensor) -> None:
         """One frame of every row, ``motion`` [B, 72] to ``out`` uint8 [B, ...]."""

@@ -250,7 +250,11 @@ def _fade(side: int, width: int = 20) -> Tensor:
 
 
 def compose(guide: Tensor, flow: Tensor, paint: Tensor) -> Tensor:
-    """The picture [B, 3, S, S]: (1 - share) x guide sampled along the flow + share x colour."""
+    """The picture [B, 3, S, S]: (1 - share) x guide sampled along the flow + share x colour.
+
+    The guide was resampled once already when it was drawn: a second bilinear sampling would soften it, so
+    this one is bicubic, as :func:`kernels.fuse.fuse` has it.
+    """
     batch, _, height, width = guide.shape
     full = F.interpolate(flow.float(), (height, width), mode="bilinear", align_corners=False)
     y = (torch.arange(height, device=guide.device, dtype=torch.float32) + 0.5) / height * 2.0 - 1.0
@@ -258,5 +262,5 @@ def compose(guide: Tensor, flow: Tensor, paint: Tensor) -> Tensor:
     scale = full.new_tensor([2.0 / width, 2.0 / height])
     places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)
     grid = places[None].expand(batch, -1, -1, -1) + full.permute(0, 2, 3, 1) * scale
-    moved = F.grid_sample(guide.float(), grid, "bilinear", "border", align_corners=False)
+    moved = F.grid_sample(guide.float(), grid, "bicubic", "border", align_corners=False)
     return moved * (1.0 - paint[:, 3:].float()) + paint[:, :3].float()

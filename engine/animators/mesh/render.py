@@ -33,6 +33,7 @@ from engine.animators.mesh.pixels import (
     soften_edges,
 )
 from engine.animators.mesh.semantics import ABSOLUTE, effective_expression, head_motion
+from engine.animators.portrait_stage import SIZE
 from engine.face.basis import FaceBasis
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
 from engine.types import EXPRESSION_NAMES
@@ -44,7 +45,6 @@ __all__ = ["BLINK_UNITS", "RIM", "SIZE", "FrameBuffers", "FrameRenderer"]
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-SIZE = 512
 RIM = 2.0
 """px of the crop's border that are mirrored when something enters from outside."""
 _WINDOW = 256
