@@ -268,8 +268,8 @@ class Seen:
 class NeuralTracker:
     """Follows one face through a video with :class:`TrackerNet`; this object is the state of that video.
 
-    The face is searched with the detector, which also confirms it every :data:`CHECK` frames: the network
-    itself cannot say that it sees no face.
+    The face is searched with the detector, which also confirms it every :data:`CHECK` frames and whenever
+    what is seen has changed much: the network itself cannot say that it sees no face.
 
     Args:
         net: the network or a compiled runner of it, for pictures float32 [1, 3, 128, 128].
@@ -280,6 +280,8 @@ class NeuralTracker:
 
     CHECK = 12
     SURE = 0.5
+    CHANGED = 0.08
+    """Mean difference from the last picture, 0..1, that asks for the detector."""
 
     def __init__(self, net: Callable[[Tensor], Sequence[Tensor]]) -> None:
         self._net = net
@@ -288,6 +290,7 @@ class NeuralTracker:
         self._since = 0
         self._scale = 0.0
         self._picture = torch.zeros(1, 3, SIDE, SIDE)
+        self._before = torch.zeros(1, 3, SIDE, SIDE)
         marks = mark_basis().mean[RIGID_POINTS]
         self._middle = marks.mean(axis=0)
         self._rigid = marks - self._middle
@@ -310,6 +313,9 @@ class NeuralTracker:
         for _ in range(looks - 1):
             points, outputs, square = self._look(rgb, face_square(points))
         self._since += 1
+        if float((self._picture - self._before).abs().mean()) > self.CHANGED:
+            self._since = self.CHECK
+        self._before.copy_(self._picture)
         if self._since >= self.CHECK and not self._confirmed(rgb, square):
             self._square = None
             return None

@@ -156,6 +156,9 @@ class AnimatorTrainer:
             losses |= self.likeness(made, batch.target)
         if self.step >= self.adversary_from and self.step % _ADVERSARY_EVERY == 0:
             losses |= self._against(batch, made)
+        if not net.size.guided:
+            # They keep a good guide's pixels; a still one would never be left.
+            del losses["share"], losses["flow"]
         total: Tensor = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
         if not bool(torch.isfinite(total)):
             raise FloatingPointError(f"the loss is not finite at step {self.step}: {losses}")
@@ -278,7 +281,10 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # gradients of a saturated share are mostly denormal: tenfold time
-    size = replace(SIZES[args.size], guided=not args.unguided)
+    size = SIZES[args.size]
+    if args.unguided:
+        # It has to move the whole head by itself.
+        size = replace(size, guided=False, reach=64.0)
     device, dev, scenes = device_named(args.device), Scenes([args.dev]), Scenes(args.heads)
     for some in (dev, scenes):
         check_sides(some, size.side)

@@ -105,6 +105,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         precision: its arithmetic.
         network: the network; by default the shipped weights.
         strength: λ, how far z moves from the portrait's own code towards the driven one (Fig. 8).
+        threads: CPU threads of the network; a second one takes a third off a frame's time.
 
     Raises:
         AssetError: the weights are missing.
@@ -120,6 +121,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         precision: str = "bf16",
         network: GohdNet | None = None,
         strength: float = 1.0,
+        threads: int = 2,
     ) -> None:
         self.pixels = pixels
         self.spec = StageSpec("gohd_animator", "motion", "frames")
@@ -127,7 +129,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         self._mesh = MeshAnimator(pixels)
         self._net = load_network() if network is None else network
         self.size = self._net.size
-        self._runtime = (backend, precision)
+        self._runtime = (backend, precision, min(threads, os.cpu_count() or 1))
         self._own = self._runner = self.compiled(1)
 
     @property
@@ -220,11 +222,11 @@ def network_example(net: GohdNet, batch: int) -> tuple[Tensor, ...]:
     return (torch.zeros(batch, 3, side, side), grid, *features, code)
 
 
-def _compiled(net: GohdNet, backend: str, precision: str, batch: int) -> Runner:
+def _compiled(net: GohdNet, backend: str, precision: str, threads: int, batch: int) -> Runner:
     example = network_example(net, batch)
     if backend == "eager":
         precision = "f32"
-    return compile(Refiner(net), example, backend=backend, precision=precision)  # type: ignore[arg-type]
+    return compile(Refiner(net), example, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]
 
 
 def _picture(rgb: Bytes) -> Tensor:

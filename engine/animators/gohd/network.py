@@ -36,7 +36,8 @@ class Size:
 
     ``side`` px of the face region; ``channels`` at 1/2, 1/4, 1/8 and 1/16 of it; ``code`` the size Z of
     z; ``directions`` M of the dictionary; ``window`` motion rows a frame is driven by, the last one its
-    own; ``guided`` whether the decoder sees the mesh animator's picture and flow, or the still source.
+    own; ``guided`` whether the decoder sees the mesh animator's picture and flow, or the still source;
+    ``reach`` px of the region by which it can move a pixel further.
     """
 
     side: int = 256
@@ -45,6 +46,7 @@ class Size:
     directions: int = 32
     window: int = 3
     guided: bool = True
+    reach: float = 8.0
 
 
 LITE = Size()
@@ -109,6 +111,7 @@ class Decoder(nn.Module):
         super().__init__()
         c1, c2, c3, c4 = size.channels
         z = size.code
+        self.reach = size.reach
         self.stem = Modulated(12, c1, z)
         self.down2, self.join2 = Modulated(c1, c2, z, 2), Modulated(2 * c2, c2, z)
         self.down3, self.join3 = Modulated(c2, c3, z, 2), Modulated(2 * c3, c3, z)
@@ -140,7 +143,7 @@ class Decoder(nn.Module):
         x = self.mix2(torch.cat([F.pixel_shuffle(self.up2(x), 2), x2], 1), code)
         x = self.refine2(x, code)
         # A shift by a fraction of a pixel blurs: what is too small to matter is no shift at all.
-        flow = _shrink(8.0 * torch.tanh(self.flow(x)), _LEAST_FLOW)
+        flow = _shrink(self.reach * torch.tanh(self.flow(x)), _LEAST_FLOW)
         x = self.mix1(torch.cat([F.pixel_shuffle(self.up1(x), 2), x1], 1), code)
         painted = F.pixel_shuffle(self.paint(x), 2)
         # New colour starts from the guide's, so that an untrained share changes nothing.
