@@ -28,6 +28,8 @@ __all__ = ["Timed", "cases"]
 
 # Counted per pixel from the definitions; one multiplication or addition each.
 _SPREAD, _SAMPLE, _BLEND, _YUV, _COVER = 9, 9, 4, 12, 30
+# Four rows of four taps and one column of four, in each channel; the weights count once a pixel.
+_CUBIC, _WEIGHTS = 35, 2 * 24
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,18 @@ def _fuse_cases(device: str, batch: int, side: int, box: tuple[int, int, int, in
     fields = pixels // 16 * 4
     place = f"{_size(batch, side, side)}" + (f" box {x1 - x0}x{y1 - y0}" if box else "")
     warped = pixels * (6 * _SPREAD + 3 * _SAMPLE + 3 * _BLEND)
+    sharp = warped + pixels * (3 * (_CUBIC - _SAMPLE) + _WEIGHTS)
     added = pixels * (4 * _SPREAD + 3 * 2)
     for body in _bodies(device):
         options: dict[str, Any] = {"box": box, "impl": body}
         yield Timed(
             "fuse", place, body, partial(fuse, base, image, flow, mask, residual, out, **options),
             9 * pixels + 6 * fields, warped,
+        )  # fmt: skip
+        yield Timed(
+            "fuse, bicubic", place, body,
+            partial(fuse, base, image, flow, mask, residual, out, sampling="bicubic", **options),
+            9 * pixels + 6 * fields, sharp,
         )  # fmt: skip
         yield Timed(
             "fuse, no flow", place, body, partial(fuse, base, None, None, mask, residual, out, **options),

@@ -45,6 +45,35 @@ def _four(data, i0, i1, j0, j1, fy, fx, row_stride, column_stride, live):  # typ
 
 
 @_jit
+def _weight(part, TAP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Weight of the bicubic tap ``TAP`` of 0..3, ``part`` of the way from tap 1 to tap 2."""
+    t = tl.abs(part + (1 - TAP))
+    if TAP == 1 or TAP == 2:
+        return (1.25 * t - 2.25) * t * t + 1.0
+    return ((-0.75 * t + 3.75) * t - 6.0) * t + 3.0
+
+
+@_jit
+def _sixteen(data, i, j, fy, fx, rows, columns, row_stride, column_stride, step, live):  # type: ignore[no-untyped-def]
+    """Bicubic mixes of the 4 x 4 values around rows i, i + 1 and columns j, j + 1, the border repeated.
+
+    Three of them: of channels ``step`` apart.
+    """
+    red = tl.zeros(fx.shape, tl.float32)
+    green, blue = red, red
+    for down in tl.static_range(4):
+        line = data + tl.minimum(tl.maximum(i + (down - 1), 0), rows - 1) * row_stride
+        tall = _weight(fy, down)
+        for right in tl.static_range(4):
+            at = line + tl.minimum(tl.maximum(j + (right - 1), 0), columns - 1) * column_stride
+            weight = tall * _weight(fx, right)
+            red += weight * tl.load(at, mask=live, other=0).to(tl.float32)
+            green += weight * tl.load(at + step, mask=live, other=0).to(tl.float32)
+            blue += weight * tl.load(at + 2 * step, mask=live, other=0).to(tl.float32)
+    return red, green, blue
+
+
+@_jit
 def _colours(  # type: ignore[no-untyped-def]
     y, x, live, height, width,
     base, base_y, base_x, base_c,
@@ -52,7 +81,7 @@ def _colours(  # type: ignore[no-untyped-def]
     flow, flow_y, flow_x, flow_c, flow_h, flow_w,
     mask, mask_y, mask_x, mask_h, mask_w,
     residual, residual_y, residual_x, residual_c, residual_h, residual_w,
-    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr,
+    WARP: tl.constexpr, CUBIC: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr,
 ):  # fmt: skip
     """Blended red, green, blue in 0..255 at pixels (x, y), clamped, not rounded."""
     if WARP:
@@ -64,8 +93,14 @@ def _colours(  # type: ignore[no-untyped-def]
         at_x = tl.minimum(tl.maximum(x + at_x, 0.0), (columns - 1) * 1.0)
         at_y = tl.minimum(tl.maximum(y + at_y, 0.0), (rows - 1) * 1.0)
         p0, q0 = at_y.to(tl.int32), at_x.to(tl.int32)
-        p1, q1 = tl.minimum(p0 + 1, rows - 1), tl.minimum(q0 + 1, columns - 1)
         py, px = at_y - p0, at_x - q0
+        if CUBIC:
+            r, g, b = _sixteen(image, p0, q0, py, px, rows, columns, image_y, image_x, image_c, live)
+        else:
+            p1, q1 = tl.minimum(p0 + 1, rows - 1), tl.minimum(q0 + 1, columns - 1)
+            r = _four(image, p0, p1, q0, q1, py, px, image_y, image_x, live)
+            g = _four(image + image_c, p0, p1, q0, q1, py, px, image_y, image_x, live)
+            b = _four(image + 2 * image_c, p0, p1, q0, q1, py, px, image_y, image_x, live)
     m = tl.full(y.shape, 1.0, tl.float32)
     if MASK:
         i0, i1, fy = _cells(y, height, mask_h)
@@ -79,9 +114,9 @@ def _colours(  # type: ignore[no-untyped-def]
     green = tl.load(below + base_c, mask=live, other=0).to(tl.float32)
     blue = tl.load(below + 2 * base_c, mask=live, other=0).to(tl.float32)
     if WARP:
-        red += m * (_four(image, p0, p1, q0, q1, py, px, image_y, image_x, live) - red)
-        green += m * (_four(image + image_c, p0, p1, q0, q1, py, px, image_y, image_x, live) - green)
-        blue += m * (_four(image + 2 * image_c, p0, p1, q0, q1, py, px, image_y, image_x, live) - blue)
+        red += m * (r - red)
+        green += m * (g - green)
+        blue += m * (b - blue)
         m = tl.full(y.shape, 1.0, tl.float32)
     if RESIDUAL:
         red += m * _four(residual, r0, r1, s0, s1, ry, rx, residual_y, residual_x, live)
@@ -102,7 +137,7 @@ def _fuse(  # type: ignore[no-untyped-def]
     flow, flow_b, flow_y, flow_x, flow_c, flow_h, flow_w,
     mask, mask_b, mask_y, mask_x, mask_h, mask_w,
     residual, residual_b, residual_y, residual_x, residual_c, residual_h, residual_w,
-    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+    WARP: tl.constexpr, CUBIC: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # Pictures of a batch may lie further apart than 32 bits reach.
     row = tl.program_id(1).to(tl.int64)
@@ -117,7 +152,7 @@ def _fuse(  # type: ignore[no-untyped-def]
         flow, flow_y, flow_x, flow_c, flow_h, flow_w,
         mask, mask_y, mask_x, mask_h, mask_w,
         residual, residual_y, residual_x, residual_c, residual_h, residual_w,
-        WARP, MASK, RESIDUAL,
+        WARP, CUBIC, MASK, RESIDUAL,
     )  # fmt: skip
     target = out + y * out_y + x * out_x
     tl.store(target, (red + 0.5).to(tl.uint8), mask=live)
@@ -134,7 +169,7 @@ def _fuse_i420(  # type: ignore[no-untyped-def]
     mask, mask_b, mask_y, mask_x, mask_h, mask_w,
     residual, residual_b, residual_y, residual_x, residual_c, residual_h, residual_w,
     yr, yg, yb, ur, ug, ub, vr, vg, vb,
-    WARP: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+    WARP: tl.constexpr, CUBIC: tl.constexpr, MASK: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     # Pictures of a batch may lie further apart than 32 bits reach.
     row = tl.program_id(1).to(tl.int64)
@@ -153,7 +188,7 @@ def _fuse_i420(  # type: ignore[no-untyped-def]
             flow, flow_y, flow_x, flow_c, flow_h, flow_w,
             mask, mask_y, mask_x, mask_h, mask_w,
             residual, residual_y, residual_x, residual_c, residual_h, residual_w,
-            WARP, MASK, RESIDUAL,
+            WARP, CUBIC, MASK, RESIDUAL,
         )  # fmt: skip
         luma = yr * red + yg * green + yb * blue + 16.5
         tl.store(out + y * width + x, luma.to(tl.uint8), mask=live)
@@ -167,7 +202,12 @@ def _fuse_i420(  # type: ignore[no-untyped-def]
 
 
 def _arguments(
-    base: Tensor, image: Tensor | None, flow: Tensor | None, mask: Tensor | None, residual: Tensor | None
+    cubic: bool,
+    base: Tensor,
+    image: Tensor | None,
+    flow: Tensor | None,
+    mask: Tensor | None,
+    residual: Tensor | None,
 ) -> tuple[list[Any], dict[str, bool]]:
     """Pointers, strides and sizes in the order of the kernels, and which inputs there are."""
     warp = flow is not None and image is not None
@@ -180,11 +220,14 @@ def _arguments(
     cover = base[..., 0] if mask is None else mask
     extra = base if residual is None else residual
     given += [cover, *cover.stride(), *cover.shape[1:3], extra, *extra.stride(), *extra.shape[1:3]]
-    return given, {"WARP": warp, "MASK": mask is not None, "RESIDUAL": residual is not None}
+    present = {"MASK": mask is not None, "RESIDUAL": residual is not None}
+    # One compiled kernel, not two, where nothing is sampled.
+    return given, {"WARP": warp, "CUBIC": warp and cubic, **present}
 
 
 def fuse(
     box: Box,
+    cubic: bool,
     base: Tensor,
     image: Tensor | None,
     flow: Tensor | None,
@@ -195,7 +238,7 @@ def fuse(
     """See :func:`kernels.fuse.fuse`."""
     x0, y0, x1, y1 = box
     batch, height, width = out.shape[:3]
-    given, present = _arguments(base, image, flow, mask, residual)
+    given, present = _arguments(cubic, base, image, flow, mask, residual)
     grid = (triton.cdiv((x1 - x0) * (y1 - y0), _BLOCK), batch)
     place = (out, *out.stride(), x0, y0, x1 - x0, y1 - y0, height, width)
     _fuse[grid](*place, *given, **present, BLOCK=_BLOCK)
@@ -203,6 +246,7 @@ def fuse(
 
 def fuse_i420(
     box: Box,
+    cubic: bool,
     matrix: NDArray[np.float32],
     base: Tensor,
     image: Tensor | None,
@@ -214,7 +258,7 @@ def fuse_i420(
     """See :func:`kernels.fuse.fuse_i420`; ``out`` is contiguous."""
     x0, y0, x1, y1 = (v // 2 for v in box)  # in 2 x 2 blocks
     batch, height, width = base.shape[:3]
-    given, present = _arguments(base, image, flow, mask, residual)
+    given, present = _arguments(cubic, base, image, flow, mask, residual)
     grid = (triton.cdiv((x1 - x0) * (y1 - y0), _BLOCK), batch)
     place = (out, out.stride(0), x0, y0, x1 - x0, y1 - y0, height, width)
     _fuse_i420[grid](*place, *given, *matrix.ravel().tolist(), **present, BLOCK=_BLOCK)

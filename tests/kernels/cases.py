@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.fuse import fuse, fuse_i420
+from kernels.fuse import Sampling, fuse, fuse_i420
 from kernels.i420 import rgb_to_i420, rgb_to_nv12
 from kernels.logmel import MelSpec, log_mel
 from kernels.raster import Canvas, draw_coloured, draw_textured, raster_attributes
@@ -44,18 +45,28 @@ def _no_flow(noise: torch.Generator, size: Size, dtype: torch.dtype) -> Inputs:
     return {name: inputs[name] for name in ("base", "mask", "residual")}
 
 
-def _fused(x: Inputs, impl: str) -> Tensor:
+def _partly_still(noise: torch.Generator, size: Size, dtype: torch.dtype) -> Inputs:
+    """Flows that are exactly zero on the left and in the last row, and in one whole picture."""
+    inputs = _fuse_inputs(noise, size, dtype)
+    columns = inputs["flow"].shape[2]
+    inputs["flow"][:, :, : columns // 2] = 0
+    inputs["flow"][:, -1] = 0
+    inputs["flow"][1] = 0
+    return inputs
+
+
+def _fused(x: Inputs, impl: str, sampling: Sampling = "bilinear") -> Tensor:
     out = torch.zeros_like(x["base"], memory_format=torch.contiguous_format)
     fields = (x.get(name) for name in ("image", "flow", "mask", "residual"))
-    fuse(x["base"], *fields, out, impl=impl)  # type: ignore[call-arg, arg-type]
+    fuse(x["base"], *fields, out, impl=impl, sampling=sampling)  # type: ignore[call-arg, arg-type]
     return out
 
 
-def _fused_i420(x: Inputs, impl: str) -> Tensor:
+def _fused_i420(x: Inputs, impl: str, sampling: Sampling = "bilinear") -> Tensor:
     batch, height, width = x["base"].shape[:3]
     out = torch.zeros(batch, height * 3 // 2, width, dtype=torch.uint8, device=x["base"].device)
     fields = (x.get(name) for name in ("image", "flow", "mask", "residual"))
-    fuse_i420(x["base"], *fields, out, impl=impl)  # type: ignore[call-arg, arg-type]
+    fuse_i420(x["base"], *fields, out, impl=impl, sampling=sampling)  # type: ignore[call-arg, arg-type]
     return out
 
 
@@ -152,13 +163,29 @@ def _composed(x: Inputs, impl: str) -> Tensor:
 _FLOATS = (torch.float32,)
 _BYTES: dict[str, Any] = {"loose": 1.0, "share": 0.02}
 _CPU: dict[str, Any] = {"bodies": ("cpu",), "dtypes": _FLOATS, "batched": False}
+# Triton's interpreter takes a second for a bicubic picture.
+_FEW = ((1, 1), (3, 1), (2, 5), (7, 9))
 _MESH: dict[str, Any] = {"shared": ("triangles",), "dtypes": _FLOATS}
 
 CASES = (
     Case("fuse", _fuse_inputs, _fused, **_BYTES),
     Case("fuse, float image", _float_image, _fused, **_BYTES),
     Case("fuse, no flow", _no_flow, _fused, **_BYTES),
+    Case("fuse, partly still", _partly_still, _fused, **_BYTES),
     Case("fuse to I420", _fuse_inputs, _fused_i420, even=True, **_BYTES),
+    Case("fuse, bicubic", _fuse_inputs, partial(_fused, sampling="bicubic"), **_BYTES),
+    Case(
+        "fuse, bicubic, float image", _float_image, partial(_fused, sampling="bicubic"),
+        sizes=_FEW, **_BYTES,
+    ),
+    Case(
+        "fuse, bicubic, partly still", _partly_still, partial(_fused, sampling="bicubic"),
+        bodies=("cpu",), **_BYTES,
+    ),
+    Case(
+        "fuse to I420, bicubic", _fuse_inputs, partial(_fused_i420, sampling="bicubic"),
+        even=True, sizes=_FEW, dtypes=_FLOATS, **_BYTES,
+    ),
     Case(
         "RGB to I420", _picture, lambda x, impl: rgb_to_i420(x["rgb"], impl=impl),  # type: ignore[arg-type]
         even=True, dtypes=_FLOATS, **_BYTES,

@@ -28,8 +28,8 @@ _DRAW = {"xyz": "*fp32", "triangles": "*i32", "keys": "*i64"}
 _RESOLVE = _DRAW | {"source": "*fp32", "flow": "*fp32", "mask": "*fp32", "step_y": "fp32", "step_x": "fp32"}
 
 
-def _present(warp: bool, mask: bool, residual: bool) -> dict[str, Any]:
-    return {"WARP": warp, "MASK": mask, "RESIDUAL": residual, "BLOCK": 128}
+def _present(warp: bool, mask: bool, residual: bool, cubic: bool = False) -> dict[str, Any]:
+    return {"WARP": warp, "CUBIC": cubic, "MASK": mask, "RESIDUAL": residual, "BLOCK": 128}
 
 
 # Kernel, variant, types of arguments that are no 32-bit integers, and constants: the upper-case ones,
@@ -39,7 +39,10 @@ CASES: list[tuple[Any, str, dict[str, str], dict[str, Any]]] = [
     (fuse._fuse, "one cell", _HALF, _present(True, True, True) | {"flow_h": 1, "mask_w": 1, "residual_h": 1}),
     (fuse._fuse, "no flow", _FUSE, _present(False, True, True)),
     (fuse._fuse, "one pixel", _FUSE, _present(True, False, False) | dict.fromkeys(("rows", "columns"), 1)),
+    (fuse._fuse, "bicubic", _HALF, _present(True, True, True, True)),
+    (fuse._fuse, "cubic spot", _FUSE, _present(True, False, False, True) | {"rows": 1, "columns": 1}),
     (fuse._fuse_i420, "all", _FUSE | _MATRIX, _present(True, True, True)),
+    (fuse._fuse_i420, "bicubic", _FUSE | _MATRIX, _present(True, True, True, True)),
     (i420._convert, "i420", {"rgb": "*u8", "out": "*u8"} | _MATRIX, {"INTERLEAVED": False, "BLOCK": 128}),
     (i420._convert, "nv12", {"rgb": "*u8", "out": "*u8"} | _MATRIX, {"INTERLEAVED": True, "BLOCK": 128}),
     (

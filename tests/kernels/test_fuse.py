@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from kernels import BodyUnavailable
-from kernels.fuse import Impl, bands, fuse, fuse_i420
+from kernels.fuse import Impl, Sampling, bands, fuse, fuse_i420
 from kernels.i420 import rgb_to_i420
 
 Bytes = NDArray[np.uint8]
@@ -33,18 +34,52 @@ def either(
     flow: Floats | None,
     mask: Floats | None,
     residual: Floats | None,
+    sampling: Sampling = "bilinear",
 ) -> Bytes:
     out = np.zeros_like(base)
-    fuse(base, image, flow, mask, residual, out, impl=impl)
+    fuse(base, image, flow, mask, residual, out, impl=impl, sampling=sampling)
     return out
 
 
+@pytest.mark.parametrize("sampling", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("impl", ["cpu", "ref"])
-def test_whole_pixel_flow_moves_the_picture_exactly(impl: Impl) -> None:
+def test_whole_pixel_flow_moves_the_picture_exactly(impl: Impl, sampling: Sampling) -> None:
     base, image = picture(20, 30), picture(20, 30, 1)
-    moved = either(impl, base, image, full((1, 5, 6, 2), (3, -2)), full((1, 1, 1), 1), None)
+    moved = either(impl, base, image, full((1, 5, 6, 2), (3, -2)), full((1, 1, 1), 1), None, sampling)
     np.testing.assert_array_equal(moved[0, 2:, :-3], image[0, :-2, 3:])
     np.testing.assert_array_equal(moved[0, 0, :-3], image[0, 0, 3:])  # the border holds beyond
+
+
+@pytest.mark.parametrize("impl", ["cpu", "ref"])
+@pytest.mark.parametrize("shape", [(23, 31), (2, 17), (3, 3), (1, 1)])
+def test_bicubic_samples_are_those_of_grid_sample(impl: Impl, shape: tuple[int, int]) -> None:
+    """At places inside the picture, taps beyond its border included."""
+    height, width = shape
+    noise = torch.Generator().manual_seed(5)
+    image = picture(height, width, 1)
+    place = torch.rand(1, height, width, 2, generator=noise) * torch.tensor([width - 1.0, height - 1.0])
+    own = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), -1)
+    grid = (2 * place.double() + 1) / torch.tensor([width, height]) - 1
+    planes = torch.from_numpy(image).permute(0, 3, 1, 2).double()
+    sampled = F.grid_sample(planes, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    wanted = (sampled.permute(0, 2, 3, 1).clamp(0, 255) + 0.5).floor().numpy()
+    got = either(impl, np.zeros_like(image), image, (place - own).numpy(), None, None, "bicubic")
+    apart = np.abs(got.astype(int) - wanted)
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.005
+
+
+@pytest.mark.parametrize("impl", ["cpu", "ref"])
+def test_bicubic_overshoots_are_kept_until_the_end(impl: Impl) -> None:
+    """Beside an edge from 0 to 255 a sample lies below 0; half of it lowers the base by as much."""
+    base = np.full((1, 1, 8, 3), 100, np.uint8)
+    image = np.zeros_like(base)
+    image[:, :, 4:] = 255
+    flow = full((1, 1, 1, 2), (0.5, 0))
+    got = either(impl, base, image, flow, full((1, 1, 1), 0.5), None, "bicubic")[0, 0, :, 0]
+    # Weights of the taps half way: -3/32, 19/32, 19/32, -3/32.
+    sampled = np.array([0, 0, -3, 16, 35, 32, 32, 32]) / 32 * 255
+    np.testing.assert_array_equal(got, np.floor(50 + sampled / 2 + 0.5))
 
 
 @pytest.mark.parametrize("impl", ["cpu", "ref"])
@@ -72,16 +107,18 @@ def test_coarse_fields_follow_the_pixel_centre_convention() -> None:
     np.testing.assert_array_equal(got, np.floor(wanted + 0.5))
 
 
-def test_box_leaves_the_rest_and_bands_add_up() -> None:
+@pytest.mark.parametrize("sampling", ["bilinear", "bicubic"])
+def test_box_leaves_the_rest_and_bands_add_up(sampling: Sampling) -> None:
     base, image = picture(41, 53), picture(41, 53, 1)
     noise = np.random.default_rng(2)
     flow = noise.normal(0, 3, (1, 7, 9, 2)).astype(np.float32)
     mask = noise.random((1, 5, 4)).astype(np.float32)
-    whole = either("cpu", base, image, flow, mask, None)
+    flow[:, :, :3] = 0  # nothing moves on the left
+    whole = either("cpu", base, image, flow, mask, None, sampling)
     out = np.full_like(base, 7)
     box = (5, 3, 40, 38)
     for part in bands(box, 3):
-        fuse(base, image, flow, mask, None, out, box=part)
+        fuse(base, image, flow, mask, None, out, box=part, sampling=sampling)
     np.testing.assert_array_equal(out[:, 3:38, 5:40], whole[:, 3:38, 5:40])
     out[:, 3:38, 5:40] = 7
     assert (out == 7).all()
@@ -116,19 +153,21 @@ def test_a_view_with_gaps_is_written_in_place(impl: Impl) -> None:
     assert (wide == 9).all()
 
 
-def test_wide_pictures_are_cut_without_a_seam() -> None:
+@pytest.mark.parametrize("sampling", ["bilinear", "bicubic"])
+def test_wide_pictures_are_cut_without_a_seam(sampling: Sampling) -> None:
     base, image = picture(4, 2500), picture(4, 2500, 1)
     flow = np.random.default_rng(3).normal(0, 2, (1, 2, 301, 2)).astype(np.float32)
-    fast = either("cpu", base, image, flow, full((1, 1, 3), [0.2, 0.9, 0.4]), None)
-    slow = either("ref", base, image, flow, full((1, 1, 3), [0.2, 0.9, 0.4]), None)
+    fast = either("cpu", base, image, flow, full((1, 1, 3), [0.2, 0.9, 0.4]), None, sampling)
+    slow = either("ref", base, image, flow, full((1, 1, 3), [0.2, 0.9, 0.4]), None, sampling)
     assert np.abs(fast.astype(int) - slow).max() <= 1
 
 
-def test_flow_that_is_not_finite_stays_inside() -> None:
+@pytest.mark.parametrize("sampling", ["bilinear", "bicubic"])
+def test_flow_that_is_not_finite_stays_inside(sampling: Sampling) -> None:
     base, image = picture(6, 6), picture(6, 6, 1)
     known = {tuple(colour) for colour in image.reshape(-1, 3)}
     for value in (np.nan, np.inf, -np.inf, 1e30, -1e30):
-        got = either("cpu", base, image, full((1, 2, 2, 2), value), None, None)
+        got = either("cpu", base, image, full((1, 2, 2, 2), value), None, None, sampling)
         assert {tuple(colour) for colour in got.reshape(-1, 3)} <= known
 
 
@@ -175,6 +214,10 @@ def test_wrong_input_is_refused_with_the_remedy() -> None:
         fuse(base, base, flow, None, None, out, box=(0, 0, 9, 8))
     with pytest.raises(ValueError, match="even corners"):
         fuse_i420(base, base, flow, None, None, np.zeros((1, 12, 8), np.uint8), box=(1, 0, 8, 8))
+    with pytest.raises(ValueError, match="sampling must be 'bilinear' or 'bicubic', got 'cubic'"):
+        fuse(base, base, flow, None, None, out, sampling="cubic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sampling must be"):
+        fuse_i420(base, None, None, None, None, np.zeros((1, 12, 8), np.uint8), sampling="")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="impl must be"):
         fuse(base, base, flow, None, None, out, impl="metal")  # type: ignore[arg-type]
 
