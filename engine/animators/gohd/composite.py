@@ -41,11 +41,13 @@ class Composite:
         whole = (0, 0, side, side)
         parts = bands(whole, 2) if helper is not None else [whole]
         waiting = [
-            helper.submit(fuse, self._black, image, moved, keep, colour, self._out, box=part)
+            helper.submit(
+                fuse, self._black, image, moved, keep, colour, self._out, box=part, sampling="bicubic"
+            )
             for part in parts[1:]
             if helper is not None
         ]
-        fuse(self._black, image, moved, keep, colour, self._out, box=parts[0])
+        fuse(self._black, image, moved, keep, colour, self._out, box=parts[0], sampling="bicubic")
         for work in waiting:
             work.result()
         _paste(self._out[0], frame, x0, y0)

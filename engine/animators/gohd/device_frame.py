@@ -164,10 +164,10 @@ class DeviceFrame(nn.Module):
         fields = (moved.permute(0, 2, 3, 1), 1.0 - laid[:, 3], 255.0 * laid[:, :3].permute(0, 2, 3, 1))
         if self.pixels is PixelFormat.I420:
             out = torch.empty(batch, SIZE * 3 // 2, SIZE, dtype=torch.uint8, device=frame.device)
-            fuse_i420(black, image, *fields, out)
+            fuse_i420(black, image, *fields, out, sampling="bicubic")
         else:
             out = torch.empty(batch, SIZE, SIZE, 3, dtype=torch.uint8, device=frame.device)
-            fuse(black, image, *fields, out)
+            fuse(black, image, *fields, out, sampling="bicubic")
         return out
 
 
