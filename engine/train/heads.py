@@ -6,7 +6,8 @@ Every *scene* is one portrait and frames of the same person. Real scenes are tra
 (``use`` = train in the manifest), each with several of its frames as the portrait. Photo scenes are the
 training portraits themselves, moved by the mesh animator with tracked motion: one drawn frame becomes the
 portrait, so that its hidden sides, shut mouths and turned eyes have to be made up again, and the other
-drawn frames are the truth. ``--split dev`` writes scenes to choose weights by, which never train.
+drawn frames are the truth. A share of them (``--restyle``) first gets another skin, light, hair, glasses or
+style (:mod:`engine.synth.appearance`). ``--split dev`` writes scenes to choose weights by, which never train.
 
 A scene is a folder of arrays: ``source`` uint8 [S, S, 3] and, for N frames in runs of consecutive ones,
 ``guide`` and ``target`` uint8 [N, S, S, 3], ``grid`` float16 [N, S/4, S/4, 2], ``window`` float32
@@ -20,7 +21,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -33,13 +34,18 @@ from engine.animators.gohd.network import LITE
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.identity import MeshIdentity
 from engine.animators.mesh.render import SIZE, FrameBuffers
+from engine.animators.mesh.semantics import head_motion
 from engine.errors import FaceError, VisavisError
 from engine.face.crop import cut
+from engine.face.fitter import FaceFit
 from engine.face.image import Picture, load_image
 from engine.face.landmarks import find_faces
 from engine.face.portrait import Portrait, analyse_portrait
 from engine.face.reenact import box_of, fitted_motion, open_reenactment, usable_frames
+from engine.synth.appearance import restyle
+from engine.synth.appearance_hair import HairDonor, donors_of
 from engine.synth.shards import open_shards
+from engine.synth.wardrobe import Worn
 from engine.train.provenance import commit
 from engine.types import MOTION
 
@@ -149,17 +155,31 @@ def real_scene(clip: Path, track: dict[str, NDArray[np.generic]], frame: int) ->
 # -- photographs -------------------------------------------------------------------------------
 
 
-def photo_scene(photo: Path, motions: Sequence[Float], seed: int) -> Scene:
-    """The portrait ``photo`` moved by tracked ``motions`` ([T, 72] each, no NaN), seen again as a clip."""
+def photo_scene(
+    photo: Path,
+    motions: Sequence[Float],
+    seed: int,
+    restyled: float = 0.0,
+    people: Sequence[HairDonor] = (),
+) -> Scene:
+    """The portrait ``photo`` moved by tracked ``motions`` ([T, 72] each, no NaN), seen again as a clip.
+
+    With the chance ``restyled`` the person first gets another appearance, the same in every frame;
+    ``people`` may lend hair. Glasses are drawn into each frame, rigid: painted on the photo, the mesh would
+    bend them with brows and lids.
+    """
     random = np.random.default_rng(seed)
     animator = MeshAnimator()
-    identity: MeshIdentity = animator.prepare(analyse_portrait(load_image(photo)))
+    posed, worn = _another(analyse_portrait(load_image(photo)), seed, restyled, people)
+    identity: MeshIdentity = animator.prepare(posed)
     renderer = animator.renderer(identity)
     buffers = FrameBuffers.for_basis(renderer.basis)
     drawn: list[Bytes] = []
     for motion in _lively(motions, identity.rest, random):
         frame = np.empty((SIZE, SIZE, 3), np.uint8)
         renderer.draw(motion, buffers, frame)
+        if worn is not None:
+            frame = worn.draw(frame, _moved(posed.fit, identity, motion), buffers.projected)
         drawn.append(frame)
     points = np.full((len(drawn), 478, 2), np.nan, np.float32)
     for n, frame in enumerate(drawn):
@@ -174,6 +194,27 @@ def photo_scene(photo: Path, motions: Sequence[Float], seed: int) -> Scene:
     box = box_of(portrait)
     frames = ((n, cut(frame, box)) for n, frame in enumerate(drawn))
     return Scene(f"{photo.stem}.{chosen}.{seed}", portrait, motion, points, frames)
+
+
+def _another(
+    portrait: Portrait, seed: int, share: float, people: Sequence[HairDonor]
+) -> tuple[Portrait, Worn | None]:
+    """The portrait, with the chance ``share`` restyled, and what it wears. The geometry stays."""
+    chance = np.random.default_rng([seed, 1])  # its own: motion is the same with and without
+    if chance.random() >= share:
+        return portrait, None
+    # Only the crop is ever drawn: it becomes the picture, whatever size the photo has.
+    whole = Picture(portrait.crop, portrait.crop_alpha, portrait.picture.source)
+    portrait = replace(portrait, picture=whole, crop_from_image=np.eye(2, 3))
+    changed = restyle(whole, portrait, chance, people)
+    return replace(portrait, picture=changed.picture, crop=changed.picture.rgb), changed.worn
+
+
+def _moved(fit: FaceFit, identity: MeshIdentity, motion: Float) -> FaceFit:
+    """The portrait's fit with its head where ``motion`` [72] puts it."""
+    head = head_motion(motion, identity.pivot, float(identity.scale[1]))
+    rotation, shift = head[:, :3], head[:, 3]
+    return replace(fit, rotation=rotation @ fit.rotation, translation=rotation @ fit.translation + shift)
 
 
 def _lively(motions: Sequence[Float], rest: Float, random: np.random.Generator) -> Iterator[Float]:
@@ -316,20 +357,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=int, default=2, help="scenes per training portrait")
     parser.add_argument("--side", type=int, default=LITE.side, help="px of the face region (base: 512)")
     parser.add_argument("--plain", action="store_true", help="guides without painted mouth and eyes")
-    parser.add_argument("--people", type=Path, help="shards of `visavis train synth`: their people too")
+    parser.add_argument(
+        "--people",
+        type=Path,
+        help="shards of `visavis train synth`: their people too, and their hair on photos",
+    )
     parser.add_argument("--most-people", type=int, default=150)
+    parser.add_argument(
+        "--restyle", type=float, default=0.65, metavar="SHARE",
+        help="photo scenes with another skin, light, hair, glasses or style (0: none)",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     done = 0
     for name, clip, track, frame, count in tqdm(list(_real(args)), "clips"):
         done += _once(args, name, lambda c=clip, t=track, f=frame: real_scene(c, t, f), count)
     photos = _manifest(args.data, "portraits", "train") if args.split == "train" else []
+    donors = donors_of(args.people) if args.people and args.restyle and photos else []
     for path in tqdm(photos, "photos"):
         for k in range(args.photos):
             seed = crc32(path.encode()) % 10000 + k
             name = f"{path.replace('/', '__')}.{k}"
             done += _once(
                 args, name,
-                lambda p=path, s=seed: photo_scene(args.data / p, _motions(args, 12, s), s),
+                lambda p=path, s=seed: photo_scene(
+                    args.data / p, _motions(args, 12, s), s, args.restyle, donors
+                ),
                 args.frames,
             )  # fmt: skip
     for name, frames in _people(args) if args.people else ():
