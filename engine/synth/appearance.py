@@ -66,20 +66,23 @@ def restyle(picture: Picture, portrait: Portrait, random: Rng, people: Sequence[
         )
     sitter = sitter_of(portrait)
     wanted = [name for name, chance in CHANCES.items() if random.random() < chance]
-    rgb, worn = picture.rgb, None
+    if "glasses" in wanted and wears_glasses(picture.rgb, sitter):
+        wanted.remove("glasses")
+    rgb = bare = picture.rgb
+    worn: Worn | None = None
     for name in wanted or [str(random.choice(["skin_tone", "hair", "relight"]))]:
         if name == "skin_tone":
-            rgb = skin_tone(rgb, sitter, random)
+            rgb = bare = skin_tone(rgb, sitter, random)  # a darker skin is no darker light
         elif name == "hair":
             rgb = hair(rgb, sitter, random, people)
         elif name == "glasses":
-            worn = None if wears_glasses(picture.rgb, sitter) else put_on(sitter, random)
+            worn = put_on(sitter, random)
         elif name == "relight":
             rgb = relight(rgb, sitter, random)
         else:
             rgb = style_filter(rgb, str(random.choice(STYLES)), random, sitter.scale)
-    if worn is not None and ("relight" in wanted or "style_filter" in wanted):
-        worn = worn.in_light(picture.rgb, rgb, sitter)
+    if worn is not None:
+        worn = worn.in_light(bare, rgb, sitter)
     return Restyled(replace(picture, rgb=rgb, sha256=""), worn)
 
 

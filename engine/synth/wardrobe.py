@@ -119,7 +119,8 @@ class Worn:
             return self
         old, new = (image[sure].astype(np.float32) for image in (before, after))
         gain = float(np.clip(new.mean() / max(float(old.mean()), 1.0), 0.2, 1.3))
-        chroma = float(np.ptp(new, axis=1).mean()) / max(float(np.ptp(old, axis=1).mean()), 1.0)
+        # Bare skin in colour spans at least 24 levels: a photo in black and white wears grey glasses.
+        chroma = float(np.ptp(new, axis=1).mean()) / max(float(np.ptp(old, axis=1).mean()), 24.0)
         return replace(self, gain=gain, saturation=float(np.clip(chroma / gain, 0.0, 1.0)))
 
     def _toned(self, colour: NDArray[np.floating]) -> Float:
