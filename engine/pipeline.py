@@ -80,6 +80,11 @@ class Pipeline:
         self.lookahead_frames = lookahead_series([stage.spec for stage in self.stages])
         self.lookahead_ms = Fraction(1000 * self.lookahead_frames) / self.frame_rate
 
+    @property
+    def tiers(self) -> int:
+        """How many quality tiers there are to choose from, at least one."""
+        return max(int(getattr(stage, "tiers", 1)) for stage in self.stages)
+
     def describe(self) -> str:
         """One line per stage and the sum, for the start of a session."""
         lines = [
@@ -140,7 +145,7 @@ class Pipeline:
             self.animator.reset(state.animator, rows)
 
     def set_tier(self, state: PipelineState, tier: int) -> None:
-        """0 = full quality, 1 = cheaper; stages without tiers ignore it."""
+        """0 = full quality, below :attr:`tiers` ever cheaper; stages without tiers ignore it."""
         for part in (state.encoder, state.sampler, state.animator):
             if hasattr(part, "tier"):
                 part.tier = tier

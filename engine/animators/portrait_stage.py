@@ -37,6 +37,8 @@ class PortraitStage(Generic[I, S]):
     """Base of the animators; ``identity`` is the type of a face that :meth:`prepare` made ready."""
 
     identity: ClassVar[type[Any]]
+    tiers: ClassVar[int] = 1
+    """Qualities that a state's ``tier`` chooses from, 0 the best."""
     spec: StageSpec
     pixels: PixelFormat
 

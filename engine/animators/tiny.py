@@ -31,6 +31,8 @@ class TinyAnimator:
         pixels: layout of the frames it returns.
     """
 
+    tiers = 2
+    """Its frames cost nothing in either; there to try the governor on."""
     needs_portrait = False
     """Callers need not analyse a photo for this animator."""
 

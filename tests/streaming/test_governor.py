@@ -24,6 +24,14 @@ def test_sustained_overload_lowers_and_calm_raises_again() -> None:
     assert tiers[-1] == 0
 
 
+def test_overload_goes_down_tier_by_tier_to_the_last() -> None:
+    governor = Governor(40.0, tiers=3)
+    assert sorted(set(feed(governor, 0, 10, 39.0))) == [0, 1, 2]
+    assert governor.tier == 2
+    alone = Governor(40.0, tiers=1)
+    assert set(feed(alone, 0, 10, 39.0)) == {0}
+
+
 def test_misses_alone_lower_the_tier() -> None:
     governor = Governor(40.0)
     assert feed(governor, 0, 2, 5.0, missed=True)[-1] == 1

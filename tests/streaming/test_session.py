@@ -151,10 +151,10 @@ class _Slow(_Dying):
     def __init__(self) -> None:
         super().__init__(at=1 << 30)
         self.pause_s = 0.036
-        self.tiers: list[int] = []
+        self.asked: list[int] = []
 
     def set_tier(self, state: Any, tier: int) -> None:
-        self.tiers.append(tier)
+        self.asked.append(tier)
 
     def step(self, audio: AudioChunk, state: Any, **options: Any) -> FrameChunk:
         time.sleep(self.pause_s)
@@ -167,11 +167,11 @@ async def test_sustained_overload_lowers_the_tier_and_calm_raises_it_again() -> 
     live = stage(pipeline)
     await live.run_until(2000)
     assert live.session.stats()["tier"] == 1
-    assert slow.tiers[-1] == 1
+    assert slow.asked[-1] == 1
     slow.pause_s = 0.0
     await live.run_until(10_000, slice_ms=20)
     assert live.session.stats()["tier"] == 0
-    assert slow.tiers[-1] == 0
+    assert slow.asked[-1] == 0
     assert live.session.metrics.value("tier_changes") == 2
     await live.session.close()
 

@@ -113,6 +113,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
     """
 
     identity = GohdIdentity
+    tiers = _PLAIN_TIER + 1
 
     def __init__(
         self,

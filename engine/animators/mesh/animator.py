@@ -73,6 +73,7 @@ class MeshAnimator(PortraitStage[MeshIdentity, MeshState]):
     """
 
     identity = MeshIdentity
+    tiers = 2
 
     def __init__(self, pixels: PixelFormat = PixelFormat.RGB) -> None:
         self.pixels = pixels

@@ -216,6 +216,7 @@ def test_without_the_network_it_is_the_mesh_animator() -> None:
     plain = mesh.init_state(1, Cond.for_identity(identity().mesh))
     plain.tier = 1
     assert np.array_equal(made, mesh.step(MotionChunk(0, motion), plain).data[0, 0].numpy())
+    assert animator().tiers == state.tier + 1  # the governor reaches it
 
 
 def test_a_face_prepared_by_the_mesh_animator_is_adopted() -> None:
