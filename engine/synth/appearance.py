@@ -41,6 +41,7 @@ CHANCES = {"skin_tone": 0.55, "hair": 0.45, "glasses": 0.3, "relight": 0.55, "st
 _SKIN = np.array(
     [[82, 13, 58], [75, 18, 60], [68, 22, 61], [60, 26, 61], [51, 27, 58], [41, 24, 54], [31, 17, 48]], float
 )
+_MOST_CHROMA = 34.0  # skin under warm light is no more colourful than this
 _MOST_DARKER, _MOST_LIGHTER = 25.0, 18.0  # steps of L* beyond which pores and noise give the change away
 
 
@@ -136,6 +137,8 @@ def skin_tone(rgb: Bytes, sitter: Sitter, random: Rng, tone: float | None = None
     there = float(np.interp(goal, _SKIN[::-1, 0], np.linspace(1, 0, len(_SKIN))))
     chroma, hue = _tone(there)[1] / _tone(here)[1], np.radians(_tone(there)[2] - _tone(here)[2])
     chroma, hue = chroma * np.exp(random.normal(0.0, 0.08)), hue + random.normal(0.0, np.radians(4.0))
+    colour = float(np.median(np.hypot(lab[sure, 1], lab[sure, 2])))
+    chroma = min(chroma, max(0.8, _MOST_CHROMA / max(colour, 1.0)))
     power = np.log(goal / 100.0) / np.log(own / 100.0)
     moved = np.empty_like(lab)
     moved[..., 0] = 100.0 * np.power(np.clip(lab[..., 0], 0.0, 100.0) / 100.0, power)
