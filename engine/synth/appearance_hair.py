@@ -32,7 +32,7 @@ _HAIR = np.array(
     [[12, 1, 1], [20, 4, 6], [30, 8, 13], [33, 16, 18], [42, 25, 32], [50, 7, 20], [66, 6, 27],
      [55, 0, 2], [78, 0, 4]], float
 )  # fmt: skip
-_TOO_UNLIKE = 0.85
+_TOO_UNLIKE = 0.65
 _MOST_TURN = np.radians(25.0)
 _HAIR_CHANCE = np.array([0.15, 0.17, 0.16, 0.12, 0.09, 0.1, 0.1, 0.07, 0.04])
 
@@ -104,7 +104,10 @@ def donors_of(shards: Path, most: int = 200) -> list[HairDonor]:
         for row in np.flatnonzero(np.asarray(shard["frame"]) == 0).tolist():
             mask = np.asarray(shard["labels"][row]) == value
             # Hair that the frame cuts above would end in a straight line.
-            if len(found) < most and 0.02 < mask.mean() < 0.5 and not mask[:3].any():
+            if len(found) >= most or not 0.02 < mask.mean() < 0.5 or mask[:3].any():
+                continue
+            burnt = np.asarray(shard["frames"][row])[mask].min(-1) > 240
+            if burnt.mean() < 0.05:
                 points = np.array(shard["landmarks"][row], np.float32)
                 found.append(HairDonor(np.array(shard["frames"][row]), mask, points))
     if not found:
