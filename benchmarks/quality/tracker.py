@@ -11,8 +11,8 @@
 
 Errors: landmarks in % of the inter-ocular distance (all, and lids, lips and irises), mean absolute error of
 the 64 expression columns, head turn in degrees, gaze in degrees between directions. ``still`` always answers
-with the mean of the truth: what a number is worth. Times are medians of processor time, side by side on the
-same pictures. One JSON line comes last; ``--save`` appends it to ``benchmarks/results/tracker.jsonl``.
+with the mean of the truth: what a number is worth. Times are medians, one thread, side by side on the same
+pictures. One JSON line comes last; ``--save`` appends it to ``benchmarks/results/tracker.jsonl``.
 """
 
 from __future__ import annotations
@@ -107,10 +107,7 @@ def measure(look: Look, rows: Rows) -> dict[str, float]:
 
 
 def timings(net: Net, rows: Rows, repeats: int = 40) -> dict[str, float]:
-    """Median ms for one picture: the network; the landmark network; two steps of the fitter.
-
-    Processor time of all threads (the runtime works in one of its own): other programs disturb it less.
-    """
+    """Median ms for one picture, on the clock: the network; the landmark network; two steps of the fitter."""
     model, side = LandmarkModel(), rows.frames.shape[1]
     rgb = np.ascontiguousarray(rows.frames[0])
     picture = torch.from_numpy(draw(rows, 0, None)[0])[None]
@@ -125,9 +122,9 @@ def timings(net: Net, rows: Rows, repeats: int = 40) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            start = time.process_time()
+            start = time.perf_counter()
             call()
-            times[name].append(1000.0 * (time.process_time() - start))
+            times[name].append(1000.0 * (time.perf_counter() - start))
     return {name: round(float(np.median(values)), 3) for name, values in times.items()}
 
 
