@@ -32,6 +32,8 @@ class Budget:
     lookahead_ms: float
     compute_ms: float
     guard_ms: float = GUARD_MS
+    tier: int = 0
+    """The best quality that the promise was measured with; a session starts there."""
 
     @property
     def needed_ms(self) -> float:
@@ -49,10 +51,13 @@ class Budget:
 
     def describe(self) -> str:
         """The sum, for the start of a session."""
-        return (
+        said = (
             f"latency budget {self.total_ms:g} ms: frame {self.frame_ms:g} + look-ahead {self.lookahead_ms:g}"
             f" + compute p99 {self.compute_ms:.1f} + guard {self.guard_ms:g} = {self.needed_ms:.1f} ms needed"
         )
+        if self.tier:
+            said += f"\nthis machine is too slow now for the best picture: quality tier {self.tier}"
+        return said
 
     def as_dict(self) -> dict[str, float]:
         return {
@@ -65,8 +70,8 @@ class Budget:
         }
 
 
-def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budget:
-    """The budget of a session.
+def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float, tier: int = 0) -> Budget:
+    """The budget of a session whose frames cost ``compute_ms`` in quality ``tier``.
 
     Raises:
         BudgetError: it cannot be met; the message and ``smallest_ms`` name the smallest that can.
@@ -76,6 +81,7 @@ def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budge
         frame_ms=float(1000 / pipeline.frame_rate),
         lookahead_ms=float(pipeline.lookahead_ms),
         compute_ms=compute_ms,
+        tier=tier,
     )
     if budget.total_ms < budget.smallest_ms:
         raise BudgetError(
@@ -88,7 +94,12 @@ def plan_budget(pipeline: Pipeline, total_ms: float, compute_ms: float) -> Budge
 
 
 def measure_compute(
-    pipeline: Pipeline, cond: Cond, compose: Compose | None = None, frames: int = 50, warm: int = 10
+    pipeline: Pipeline,
+    cond: Cond,
+    compose: Compose | None = None,
+    frames: int = 50,
+    warm: int = 10,
+    tier: int = 0,
 ) -> Histogram:
     """Time in ms of single-frame steps on noise, framing and I420 included, after ``warm`` steps.
 
@@ -97,6 +108,7 @@ def measure_compute(
     """
     one_torch_thread()
     state = pipeline.init_state(1, cond.row(0))
+    pipeline.set_tier(state, tier)
     noise = np.random.default_rng(0)
     result = Histogram(frames)
     with torch.inference_mode():

@@ -19,9 +19,10 @@ class Governor:
     Args:
         frame_ms: time of one frame.
         tiers: number of tiers (0 is the best).
+        tier: the one to begin with.
     """
 
-    def __init__(self, frame_ms: float, tiers: int = 2, patience_s: float = 5.0) -> None:
+    def __init__(self, frame_ms: float, tiers: int = 2, patience_s: float = 5.0, tier: int = 0) -> None:
         self._frame_ms = frame_ms
         self._tiers = tiers
         self._first_patience = patience_s
@@ -29,7 +30,7 @@ class Governor:
         self._recent: deque[tuple[float, bool]] = deque(maxlen=max(2, round(1000 / frame_ms)))
         self._calm_since: int | None = None
         self._raised_at: int | None = None
-        self.tier = 0
+        self.tier = tier
 
     def update(self, now_ns: int, compute_ms: float, missed: bool) -> int:
         """Take note of one frame and return the tier for the next."""

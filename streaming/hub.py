@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,19 +63,27 @@ class HubOptions:
 def _promise(
     pipeline: Pipeline, cond: Cond, compose: Compose | None, budget_ms: float, rounds: int = 6
 ) -> Budget:
-    """Measure at least twice, keep the best: code compiled on first use must not count against us.
+    """The budget in the best quality that meets it.
 
-    A refusal stands only after all rounds, for another program may have been busy.
+    Every quality is measured at least twice and its best time kept: code compiled on first use must not
+    count against us. A refusal stands only after ``rounds`` in the cheapest, for another program may have
+    been busy.
+
+    Raises:
+        BudgetError: it cannot be met in any.
     """
-    best = measure_compute(pipeline, cond, compose).quantiles().p99
-    for attempt in range(1, rounds):
-        best = min(best, measure_compute(pipeline, cond, compose).quantiles().p99)
-        try:
-            return plan_budget(pipeline, budget_ms, best)
-        except BudgetError:
-            if attempt == rounds - 1:
-                raise
-    raise AssertionError("at least two rounds")
+    refused: BudgetError | None = None
+    for tier in range(pipeline.tiers):
+        best = math.inf
+        for attempt in range(rounds if tier + 1 == pipeline.tiers else 3):
+            best = min(best, measure_compute(pipeline, cond, compose, tier=tier).quantiles().p99)
+            try:
+                if attempt:
+                    return plan_budget(pipeline, budget_ms, best, tier)
+            except BudgetError as error:
+                refused = error
+    assert refused is not None
+    raise refused
 
 
 class Hub:

@@ -67,7 +67,7 @@ class Lane:
         self._costs: deque[float] = deque([0.0] * 9, maxlen=9)
         self._most_skipped = round(_UNSEEN_S * pipeline.frame_rate)
         self._skipped = self._most_skipped
-        self._governor = Governor(float(1000 / pipeline.frame_rate), pipeline.tiers)
+        self._governor = Governor(float(1000 / pipeline.frame_rate), pipeline.tiers, tier=options.budget.tier)
 
     def due_ns(self, frame: int) -> int:
         return self._time.frame_ns(frame) + self._delay_ns
