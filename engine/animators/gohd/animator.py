@@ -34,8 +34,10 @@ Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 WEIGHTS = "gohd_animator"
-_PLAIN_TIER = 2
-"""From this tier on the network rests and the mesh animator's picture is shown."""
+_WINDOWS = 1
+"""The mesh animator's tier whose picture the network sees: it smooths the edges of mouth and eyes itself."""
+_PLAIN_TIER = 1
+"""From this tier on the network rests and the mesh animator's picture is shown, at full quality first."""
 
 
 def load_network(name: str = WEIGHTS) -> GohdNet:
@@ -60,8 +62,8 @@ class GohdState:
     """Buffers and the recent motion of one batch of streams.
 
     ``window`` float32 [B, W, 72] holds the last rows, minus each portrait's rest, oldest first; where
-    ``fresh`` is true no row has come yet. ``tier`` 0 = full quality, 1 = cheaper windows of the mesh, 2 =
-    without the network.
+    ``fresh`` is true no row has come yet. ``tier`` 0 = full quality, 1 = the mesh animator's picture, 2 = its
+    cheaper one.
     """
 
     identities: tuple[GohdIdentity, ...]
@@ -113,7 +115,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
     """
 
     identity = GohdIdentity
-    tiers = _PLAIN_TIER + 1
+    tiers = _PLAIN_TIER + MeshAnimator.tiers
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         state.fresh[b] = False
         guide = guide_of(
             state.renderers[b], motion, one.region, state.buffers, frame, self.size.side,
-            min(state.tier, _PLAIN_TIER - 1), state.helper,
+            _WINDOWS if state.tier < _PLAIN_TIER else state.tier - _PLAIN_TIER, state.helper,
         )  # fmt: skip
         if state.tier >= _PLAIN_TIER:
             return

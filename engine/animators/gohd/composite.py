@@ -22,7 +22,6 @@ class Composite:
 
     def __init__(self, side: int) -> None:
         self.side = side
-        self._black: Bytes = np.zeros((1, side, side, 3), np.uint8)
         self._out: Bytes = np.zeros((1, side, side, 3), np.uint8)
 
     def __call__(
@@ -30,24 +29,23 @@ class Composite:
     ) -> None:
         """Change ``frame`` uint8 [H, W, 3] inside ``region``.
 
-        ``flow`` float32 [2, s/4, s/4] in px of an s x s region, ``paint`` [4, s, s] share x colour and share.
+        ``flow`` float32 [2, s/4, s/4] in px of an s x s region, ``paint`` [4, s, s] share x change of colour
+        and share. What new colour changes is the frame's own pixel, at the frame's own resolution.
         """
         side, pixels = self.side, paint.shape[-1]
         x0, y0 = round(region.left), round(region.top)
         image = _cut(frame, x0, y0, side)[None]
         moved = flow.permute(1, 2, 0)[None] * (side / pixels)
         keep = 1.0 - paint[3][None]
-        colour = paint[:3].permute(1, 2, 0)[None] * 255.0
+        change = paint[:3].permute(1, 2, 0)[None] * 255.0
         whole = (0, 0, side, side)
         parts = bands(whole, 2) if helper is not None else [whole]
         waiting = [
-            helper.submit(
-                fuse, self._black, image, moved, keep, colour, self._out, box=part, sampling="bicubic"
-            )
+            helper.submit(fuse, image, image, moved, keep, change, self._out, box=part, sampling="bicubic")
             for part in parts[1:]
             if helper is not None
         ]
-        fuse(self._black, image, moved, keep, colour, self._out, box=parts[0], sampling="bicubic")
+        fuse(image, image, moved, keep, change, self._out, box=parts[0], sampling="bicubic")
         for work in waiting:
             work.result()
         _paste(self._out[0], frame, x0, y0)

@@ -91,7 +91,6 @@ class DeviceFrame(nn.Module):
         pixels: layout of the frames.
     """
 
-    black: Tensor
     axis: Tensor
     axis4: Tensor
 
@@ -107,7 +106,6 @@ class DeviceFrame(nn.Module):
         super().__init__()
         self.mesh, self.table, self.navigation = mesh, table, navigation
         self.network, self.side, self.pixels = network, size.side, pixels
-        self.register_buffer("black", torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8), persistent=False)
         for name, count in (("axis", size.side), ("axis4", size.side // 4)):
             self.register_buffer(name, (torch.arange(count) + 0.5) / count, persistent=False)
 
@@ -160,14 +158,13 @@ class DeviceFrame(nn.Module):
         moved = inside * scale * F.grid_sample(flow, where, "bilinear", "border", align_corners=False)
         laid = inside * F.grid_sample(paint, where, "bilinear", "border", align_corners=False)
         image = frame.permute(0, 2, 3, 1)
-        black = self.black.expand(batch, -1, -1, -1)
         fields = (moved.permute(0, 2, 3, 1), 1.0 - laid[:, 3], 255.0 * laid[:, :3].permute(0, 2, 3, 1))
         if self.pixels is PixelFormat.I420:
             out = torch.empty(batch, SIZE * 3 // 2, SIZE, dtype=torch.uint8, device=frame.device)
-            fuse_i420(black, image, *fields, out, sampling="bicubic")
+            fuse_i420(image, image, *fields, out, sampling="bicubic")
         else:
             out = torch.empty(batch, SIZE, SIZE, 3, dtype=torch.uint8, device=frame.device)
-            fuse(black, image, *fields, out, sampling="bicubic")
+            fuse(image, image, *fields, out, sampling="bicubic")
         return out
 
 

@@ -105,7 +105,7 @@ class Navigation(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The guide picture and the carried source features to flow, share and colour."""
+    """The guide picture and the carried source features to flow, share and change of colour."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -145,11 +145,12 @@ class Decoder(nn.Module):
         # A shift by a fraction of a pixel blurs: what is too small to matter is no shift at all.
         flow = _shrink(self.reach * torch.tanh(self.flow(x)), _LEAST_FLOW)
         x = self.mix1(torch.cat([F.pixel_shuffle(self.up1(x), 2), x1], 1), code)
-        painted = F.pixel_shuffle(self.paint(x), 2)
+        # At half the side, as the convolution leaves it: four channels to each of R, G, B and the share.
+        painted = self.paint(x)
+        share = _shrink(torch.sigmoid(8.0 * painted[:, 12:] - 2.0), _LEAST_SHARE)
         # New colour starts from the guide's, so that an untrained share changes nothing.
-        share = _shrink(torch.sigmoid(8.0 * painted[:, 3:] - 2.0), _LEAST_SHARE)
-        colour = guide + torch.tanh(painted[:, :3])
-        return flow, torch.cat([share * colour, share], 1)
+        change = torch.tanh(painted[:, :12]) * torch.cat([share, share, share], 1)
+        return flow, F.pixel_shuffle(torch.cat([change, share], 1), 2)
 
 
 def _shrink(x: Tensor, least: float) -> Tensor:
@@ -172,7 +173,7 @@ class GohdNet(nn.Module):
     ``f4``; ``strength`` [B, 1], λ of GoHD's Fig. 8.
 
     The outputs: ``flow`` [B, 2, S/4, S/4], px of the region by which the guide is sampled elsewhere;
-    ``paint`` [B, 4, S, S], share x colour and share. :func:`compose` makes the picture.
+    ``paint`` [B, 4, S, S], share x (new colour - guide) and share. :func:`compose` makes the picture.
     """
 
     fade: Tensor
@@ -253,7 +254,7 @@ def _fade(side: int, width: int = 20) -> Tensor:
 
 
 def compose(guide: Tensor, flow: Tensor, paint: Tensor) -> Tensor:
-    """The picture [B, 3, S, S]: (1 - share) x guide sampled along the flow + share x colour.
+    """The picture [B, 3, S, S]: (1 - share) x guide sampled along the flow + share x new colour.
 
     The guide was resampled once already when it was drawn: a second bilinear sampling would soften it, so
     this one is bicubic, as :func:`kernels.fuse.fuse` has it.
@@ -266,4 +267,5 @@ def compose(guide: Tensor, flow: Tensor, paint: Tensor) -> Tensor:
     places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)
     grid = places[None].expand(batch, -1, -1, -1) + full.permute(0, 2, 3, 1) * scale
     moved = F.grid_sample(guide.float(), grid, "bicubic", "border", align_corners=False)
-    return moved * (1.0 - paint[:, 3:].float()) + paint[:, :3].float()
+    share = paint[:, 3:].float()
+    return moved * (1.0 - share) + guide.float() * share + paint[:, :3].float()
