@@ -149,7 +149,7 @@ def _gohd_animator(pixels: PixelFormat) -> Animator:
 ANIMATORS: dict[str, Callable[[PixelFormat], Animator]] = {"mesh": _mesh_animator, "gohd": _gohd_animator}
 """What draws: the warped photo, or the network that refines it."""
 
-DEFAULT_ANIMATOR = "mesh"
+DEFAULT_ANIMATOR = "gohd"
 
 
 def _tiny(pixels: PixelFormat, animator: str = "") -> Pipeline:

@@ -52,7 +52,7 @@ _SERVE_EXAMPLES = """examples:
 
 _RENDER_EXAMPLES = """examples:
   visavis render me.jpg speech.wav -o out.mp4
-  visavis render me.jpg speech.wav -o new.mp4 --animator gohd
+  visavis render me.jpg speech.wav -o plain.mp4 --animator mesh
   visavis render me.jpg speech.wav -o sad.mp4 --recipe flowvq --emotion sad=0.8 --emotion fearful=0.2
   visavis render me.jpg speech.wav -o mine.mp4 --recipe vast --style interview.mp4
   visavis render me.jpg speech.wav -o acted.mp4 --recipe pdfgc --drive pose=me.mp4 --drive expression=act.mp4
@@ -66,8 +66,8 @@ _RECIPES = (
 )
 _ANIMATORS = ("mesh", "gohd")
 _ANIMATOR = (
-    "what draws: mesh (the warped photo, any CPU) or gohd (a network refines it; about twice the work); "
-    "without it the recipe's own"
+    "what draws: gohd (the warped photo refined by a network; the default) or mesh (the warped photo alone; "
+    "half the work)"
 )
 
 
