@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
     size = SIZES[args.size]
     if args.unguided:
         # It has to move the whole head by itself.
-        size = replace(size, guided=False, reach=64.0)
+        size = replace(size, guided=False, reach=64.0, change=1.0)
     device, dev, scenes = device_named(args.device), Scenes([args.dev]), Scenes(args.heads)
     for some in (dev, scenes):
         check_sides(some, size.side)

@@ -37,7 +37,8 @@ class Size:
     ``side`` px of the face region; ``channels`` at 1/2, 1/4, 1/8 and 1/16 of it; ``code`` the size Z of
     z; ``directions`` M of the dictionary; ``window`` motion rows a frame is driven by, the last one its
     own; ``guided`` whether the decoder sees the mesh animator's picture and flow, or the still source;
-    ``reach`` px of the region by which it can move a pixel further.
+    ``reach`` px of the region by which it can move a pixel further; ``change`` (0..1) by which new colour
+    can differ from the guide's: motions that training never saw must not paint teeth grey.
     """
 
     side: int = 256
@@ -47,6 +48,7 @@ class Size:
     window: int = 3
     guided: bool = True
     reach: float = 8.0
+    change: float = 0.15
 
 
 LITE = Size()
@@ -111,7 +113,7 @@ class Decoder(nn.Module):
         super().__init__()
         c1, c2, c3, c4 = size.channels
         z = size.code
-        self.reach = size.reach
+        self.reach, self.change = size.reach, size.change
         self.stem = Modulated(12, c1, z)
         self.down2, self.join2 = Modulated(c1, c2, z, 2), Modulated(2 * c2, c2, z)
         self.down3, self.join3 = Modulated(c2, c3, z, 2), Modulated(2 * c3, c3, z)
@@ -149,7 +151,7 @@ class Decoder(nn.Module):
         painted = self.paint(x)
         share = _shrink(torch.sigmoid(8.0 * painted[:, 12:] - 2.0), _LEAST_SHARE)
         # New colour starts from the guide's, so that an untrained share changes nothing.
-        change = torch.tanh(painted[:, :12]) * torch.cat([share, share, share], 1)
+        change = self.change * torch.tanh(painted[:, :12] / self.change) * torch.cat([share, share, share], 1)
         return flow, F.pixel_shuffle(torch.cat([change, share], 1), 2)
 
 
