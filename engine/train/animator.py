@@ -275,6 +275,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def likeness_of(args: argparse.Namespace, side: int) -> Likeness | None:
+    """The tracker's losses where ``--likeness`` asks for them.
+
+    Raises:
+        ConfigError: a step would see only a part of the region, of ``side`` px.
+    """
+    if not args.likeness:
+        return None
+    if args.crop < side:
+        raise ConfigError(f"--likeness needs the whole face: pass --crop {side}")
+    return Likeness.shipped()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     args = _parser().parse_args(argv)
@@ -290,9 +303,9 @@ def main(argv: list[str] | None = None) -> int:
         check_sides(some, size.side)
     net = GohdNet(size).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pairs = HeadPairs(scenes, SHARES, args.seed)
-    if args.likeness and args.crop < size.side:
-        raise ConfigError(f"--likeness needs the whole face: pass --crop {size.side}")
-    likeness = Likeness.shipped().to(device) if args.likeness else None
+    likeness = likeness_of(args, size.side)
+    if likeness is not None:
+        likeness = likeness.to(device)
     trainer = AnimatorTrainer(
         net, pairs, args.runs, args.rate, args.adversary_from, args.seed, args.crop, likeness
     )
