@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -157,24 +156,38 @@ class WebcamDriver:
             return None if self._closed else picture
 
 
-class _Eye(Protocol):
+class _Eye:
     """Pictures of one person, one after the other, to motion; the first ones are the rest."""
 
-    def restart(self) -> None: ...
+    def __init__(self, tracker: FaceTracker | NeuralTracker, neutral: int) -> None:
+        self._forget = tracker.reset
+        self._neutral = neutral
+        self._size = (0, 0)
+
+    def restart(self) -> None:
+        """Learn the rest anew."""
+        raise NotImplementedError
 
     def look(self, rgb: Bytes) -> Floats | None:
         """Motion [72], or None: no face, or still learning the rest."""
-        ...
+        size = (rgb.shape[1], rgb.shape[0])
+        if size != self._size:
+            self._size = size
+            self._forget()
+            self.restart()
+        return self._look(rgb)
+
+    def _look(self, rgb: Bytes) -> Floats | None:
+        raise NotImplementedError
 
 
-class _LiveFitter:
-    """Pictures of one person, one after the other, to motion; the first ones are the rest."""
+class _LiveFitter(_Eye):
+    """By the landmark network and the fitter."""
 
     def __init__(self, neutral: int) -> None:
         self._tracker = FaceTracker()
-        self._neutral = neutral
+        super().__init__(self._tracker, neutral)
         self._points: list[Floats] = []
-        self._size = (0, 0)
         self._person: FaceFit | None = None
         self._previous: Floats | None = None
         self._rest = np.zeros(MOTION.size, np.float32)
@@ -182,13 +195,7 @@ class _LiveFitter:
     def restart(self) -> None:
         self._points, self._person, self._previous = [], None, None
 
-    def look(self, rgb: Bytes) -> Floats | None:
-        """Motion [72], or None: no face, or still learning the rest."""
-        size = (rgb.shape[1], rgb.shape[0])
-        if size != self._size:
-            self._size = size
-            self._tracker.reset()
-            self.restart()
+    def _look(self, rgb: Bytes) -> Floats | None:
         face = self._tracker.track(rgb)
         if face is None:
             self._previous = None
@@ -216,27 +223,21 @@ class _LiveFitter:
         self._person, self._previous = person, None
 
 
-class _LiveNetwork:
-    """The same by the tracker network, whose rest is the median of the first pictures."""
+class _LiveNetwork(_Eye):
+    """By the tracker network; the rest is the median of the first pictures."""
 
     def __init__(self, neutral: int) -> None:
         net = TrackerNet()
         net.load_state_dict(load_weights("tracker"))
         self._tracker = NeuralTracker(compile(net, (torch.zeros(1, 3, SIDE, SIDE),), precision="bf16"))
-        self._neutral = neutral
-        self._size = (0, 0)
+        super().__init__(self._tracker, neutral)
         self._first: list[Seen] = []
         self._rest: Seen | None = None
 
     def restart(self) -> None:
         self._first, self._rest = [], None
 
-    def look(self, rgb: Bytes) -> Floats | None:
-        size = (rgb.shape[1], rgb.shape[0])
-        if size != self._size:
-            self._size = size
-            self._tracker.reset()
-            self.restart()
+    def _look(self, rgb: Bytes) -> Floats | None:
         seen = self._tracker.track(rgb)
         if seen is None:
             return None

@@ -26,7 +26,7 @@ def face() -> Tensor:
     """The bundled portrait's face region, [1, 3, 256, 256]."""
     loaded = cv2.imread(str(asset_path("demo/astronaut.png")), cv2.IMREAD_COLOR)
     assert loaded is not None
-    rgb = np.ascontiguousarray(loaded[..., ::-1])
+    rgb = np.ascontiguousarray(loaded[..., ::-1], np.uint8)
     points = find_faces(rgb)[0].points
     cut = region_of(points, region_side(points)).cut(rgb, 256)
     return torch.from_numpy(cut).permute(2, 0, 1)[None].float() / 255.0
