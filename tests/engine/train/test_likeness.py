@@ -48,7 +48,7 @@ def test_equal_pictures_are_alike_and_changed_ones_ever_less(likeness: Likeness,
     for name in ("features", "landmarks"):
         assert same[name] == 0.0
         assert 0.0 < little[name] < much[name]
-    assert much["landmarks"] > 0.01  # 6 px of a face that is 170 px wide, in inter-ocular distances
+    assert much["landmarks"] > 0.005  # mean of all lips and lids, of which the lower lip has moved
 
 
 def test_the_picture_learns_and_the_tracker_does_not(likeness: Likeness, face: Tensor) -> None:
