@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -156,7 +157,7 @@ class WebcamDriver:
             return None if self._closed else picture
 
 
-class _Eye:
+class _Eye(ABC):
     """Pictures of one person, one after the other, to motion; the first ones are the rest."""
 
     def __init__(self, tracker: FaceTracker | NeuralTracker, neutral: int) -> None:
@@ -164,9 +165,9 @@ class _Eye:
         self._neutral = neutral
         self._size = (0, 0)
 
+    @abstractmethod
     def restart(self) -> None:
         """Learn the rest anew."""
-        raise NotImplementedError
 
     def look(self, rgb: Bytes) -> Floats | None:
         """Motion [72], or None: no face, or still learning the rest."""
@@ -177,8 +178,9 @@ class _Eye:
             self.restart()
         return self._look(rgb)
 
+    @abstractmethod
     def _look(self, rgb: Bytes) -> Floats | None:
-        raise NotImplementedError
+        """:meth:`look` at a picture of the size of those before."""
 
 
 class _LiveFitter(_Eye):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -33,7 +34,7 @@ I = TypeVar("I")  # noqa: E741
 S = TypeVar("S", bound=PortraitState)
 
 
-class PortraitStage(Generic[I, S]):
+class PortraitStage(ABC, Generic[I, S]):
     """Base of the animators; ``identity`` is the type of a face that :meth:`prepare` made ready."""
 
     identity: ClassVar[type[Any]]
@@ -42,11 +43,13 @@ class PortraitStage(Generic[I, S]):
     spec: StageSpec
     pixels: PixelFormat
 
+    @abstractmethod
     def init_state(self, batch: int, cond: Cond) -> S:
-        raise NotImplementedError
+        """As :class:`~engine.stage.Stage` has it; see :meth:`faces`."""
 
+    @abstractmethod
     def step(self, x: MotionChunk, state: S) -> FrameChunk:
-        raise NotImplementedError
+        """As :class:`~engine.stage.Stage` has it; see :meth:`accept`."""
 
     def drain(self, state: S) -> FrameChunk:
         """No frame is ever held back."""
