@@ -12,6 +12,8 @@ Array = NDArray[np.float32]
 
 # Smallest Jacobian determinant that is trusted; below it the grid (nearly) folds.
 _SMALLEST = np.float32(0.15)
+# px: a Newton step from so near lands where another one would change nothing; most nodes are there in two.
+_NEAR = np.float32(1e-4)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -44,6 +46,8 @@ def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> Non
                 if det > _SMALLEST:
                     bx -= (jyy * rx - jxy * ry) / det
                     by -= (jxx * ry - jyx * rx) / det
+                    if max(abs(rx), abs(ry)) < _NEAR:
+                        break
                 else:
                     bx -= rx
                     by -= ry
@@ -54,22 +58,23 @@ def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> Non
 @nb.njit(cache=True, nogil=True)
 def dense_map(backward: Array, out: Array, cell: int) -> None:
     """See :func:`kernels.warp.dense_map`."""
-    rows, columns = out.shape[0], out.shape[1]
+    rows, columns, nodes = out.shape[0], out.shape[1], backward.shape[1]
     inverse = np.float32(1.0 / cell)
+    # A row of nodes at this height, x and y in turn: the inner loop then is one of plain additions.
+    line = np.empty(2 * nodes, np.float32)
     for y in range(rows):
         i = y // cell
         fy = np.float32(y - i * cell) * inverse
+        for j in range(nodes):
+            x0, y0 = backward[i, j, 0], backward[i, j, 1]
+            line[2 * j] = np.float32(j * cell) + (x0 + fy * (backward[i + 1, j, 0] - x0))
+            line[2 * j + 1] = np.float32(y) + (y0 + fy * (backward[i + 1, j, 1] - y0))
         for j in range((columns + cell - 1) // cell):
-            lx = backward[i, j, 0] + fy * (backward[i + 1, j, 0] - backward[i, j, 0])
-            ly = backward[i, j, 1] + fy * (backward[i + 1, j, 1] - backward[i, j, 1])
-            rx = backward[i, j + 1, 0] + fy * (backward[i + 1, j + 1, 0] - backward[i, j + 1, 0])
-            ry = backward[i, j + 1, 1] + fy * (backward[i + 1, j + 1, 1] - backward[i, j + 1, 1])
-            sx, sy = (rx - lx) * inverse, (ry - ly) * inverse
-            first = j * cell
-            for x in range(first, min(first + cell, columns)):
-                f = np.float32(x - first)
-                out[y, x, 0] = np.float32(x) + (lx + sx * f)
-                out[y, x, 1] = np.float32(y) + (ly + sy * f)
+            first, x, v = j * cell, line[2 * j], line[2 * j + 1]
+            step_x, step_v = (line[2 * j + 2] - x) * inverse, (line[2 * j + 3] - v) * inverse
+            for k in range(min(cell, columns - first)):
+                out[y, first + k, 0] = x + step_x * np.float32(k)
+                out[y, first + k, 1] = v + step_v * np.float32(k)
 
 
 @nb.njit(cache=True, nogil=True)
