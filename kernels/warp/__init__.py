@@ -34,16 +34,19 @@ def invert_grid(forward: Float, out: Float, cell: float, *, iterations: int = 6,
     _BODIES[impl].invert_grid(forward, out, np.float32(cell), iterations)
 
 
-def dense_map(backward: Float, out: Float, cell: int, *, impl: str = "cpu") -> None:
+def dense_map(backward: Float, out: Float, cell: int, first: int = 0, *, impl: str = "cpu") -> None:
     """Sampling positions for every pixel: bilinear between the nodes.
 
     ``backward`` float32 [n, m, 2] as from :func:`invert_grid`, ``out`` float32 [H, W, 2] receives
-    absolute source pixels; H <= cell * (n - 1) and W <= cell * (m - 1).
+    absolute source pixels of rows ``first``..``first + H``; first + H <= cell * (n - 1) and
+    W <= cell * (m - 1).
     """
-    rows, columns = out.shape[:2]
-    if rows > cell * (backward.shape[0] - 1) or columns > cell * (backward.shape[1] - 1):
-        raise ValueError(f"a grid {backward.shape[:2]} of {cell} px cells does not cover {out.shape[:2]}")
-    _BODIES[impl].dense_map(backward, out, cell)
+    rows, columns = first + out.shape[0], out.shape[1]
+    if first < 0 or rows > cell * (backward.shape[0] - 1) or columns > cell * (backward.shape[1] - 1):
+        raise ValueError(
+            f"a grid {backward.shape[:2]} of {cell} px cells does not cover rows {first}..{rows} of {columns}"
+        )
+    _BODIES[impl].dense_map(backward, out, cell, first)
 
 
 def compose(

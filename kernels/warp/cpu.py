@@ -56,13 +56,14 @@ def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> Non
 
 
 @nb.njit(cache=True, nogil=True)
-def dense_map(backward: Array, out: Array, cell: int) -> None:
+def dense_map(backward: Array, out: Array, cell: int, first: int) -> None:
     """See :func:`kernels.warp.dense_map`."""
     rows, columns, nodes = out.shape[0], out.shape[1], backward.shape[1]
     inverse = np.float32(1.0 / cell)
     # A row of nodes at this height, x and y in turn: the inner loop then is one of plain additions.
     line = np.empty(2 * nodes, np.float32)
-    for y in range(rows):
+    for r in range(rows):
+        y = first + r
         i = y // cell
         fy = np.float32(y - i * cell) * inverse
         for j in range(nodes):
@@ -70,11 +71,11 @@ def dense_map(backward: Array, out: Array, cell: int) -> None:
             line[2 * j] = np.float32(j * cell) + (x0 + fy * (backward[i + 1, j, 0] - x0))
             line[2 * j + 1] = np.float32(y) + (y0 + fy * (backward[i + 1, j, 1] - y0))
         for j in range((columns + cell - 1) // cell):
-            first, x, v = j * cell, line[2 * j], line[2 * j + 1]
+            left, x, v = j * cell, line[2 * j], line[2 * j + 1]
             step_x, step_v = (line[2 * j + 2] - x) * inverse, (line[2 * j + 3] - v) * inverse
-            for k in range(min(cell, columns - first)):
-                out[y, first + k, 0] = x + step_x * np.float32(k)
-                out[y, first + k, 1] = v + step_v * np.float32(k)
+            for k in range(min(cell, columns - left)):
+                out[r, left + k, 0] = x + step_x * np.float32(k)
+                out[r, left + k, 1] = v + step_v * np.float32(k)
 
 
 @nb.njit(cache=True, nogil=True)

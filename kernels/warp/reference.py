@@ -48,9 +48,9 @@ def invert_grid(forward: Array, out: Array, cell: float, iterations: int) -> Non
     out[...] = b
 
 
-def dense_map(backward: Array, out: Array, cell: int) -> None:
+def dense_map(backward: Array, out: Array, cell: int, first: int) -> None:
     """See :func:`kernels.warp.dense_map`."""
-    y, x = np.mgrid[0 : out.shape[0], 0 : out.shape[1]].astype(np.float64)
+    y, x = np.mgrid[first : first + out.shape[0], 0 : out.shape[1]].astype(np.float64)
     out[...] = np.stack([x, y], -1) + _sample(backward, x / cell, y / cell)
 
 

@@ -61,8 +61,9 @@ def blend_map(positions: Float, attributes: Float, depth: Float, x0: int, y0: in
 
 
 @nb.njit(cache=True, nogil=True)
-def keep_inside(positions: Float, rim: float, band: int) -> None:
-    """Positions [H, W, 2] outside the picture fold back by up to ``rim`` px, in place.
+def keep_inside(positions: Float, rim: float, band: int, first: int, stop: int) -> None:
+    """Positions [H, W, 2] outside the picture fold back by up to ``rim`` px, in place, in rows
+    ``first``..``stop``.
 
     What enters from outside continues the picture's border without repeating its very last row,
     which in many photos is a frame or a compression artefact. Only pixels within ``band`` of the
@@ -71,7 +72,7 @@ def keep_inside(positions: Float, rim: float, band: int) -> None:
     rows, columns = positions.shape[0], positions.shape[1]
     inner = np.float32(rim)
     right, bottom = np.float32(columns - 1), np.float32(rows - 1)
-    for y in range(rows):
+    for y in range(first, stop):
         middle = band <= y < rows - band
         for x in range(columns):
             if middle and x == band:

@@ -8,7 +8,7 @@ paint and lashes, averaged back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import cast
@@ -33,6 +33,7 @@ from engine.animators.mesh.pixels import (
     soften_edges,
 )
 from engine.animators.mesh.semantics import ABSOLUTE, effective_expression, head_motion
+from engine.animators.mesh.sharing import in_bands, start
 from engine.animators.portrait_stage import SIZE
 from engine.face.basis import FaceBasis
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
@@ -202,27 +203,29 @@ class FrameRenderer:
 
         ``helper`` (one thread) takes over half of the work; the picture is the same without.
         """
-        frame = self.geometry(motion, buffers, tier)
+        frame = self.geometry(motion, buffers, tier, helper)
         self.sampling_map(frame, buffers, helper)
-        self.sample(buffers, out)
+        self.sample(buffers, out, helper)
         self.windows(frame, buffers, out, helper)
 
-    def geometry(self, motion: Float, buffers: FrameBuffers, tier: int = 0) -> FrameGeometry:
-        """Vertices, normals and landmarks of this frame."""
+    def geometry(
+        self, motion: Float, buffers: FrameBuffers, tier: int = 0, helper: Executor | None = None
+    ) -> FrameGeometry:
+        """Vertices, normals and landmarks of this frame; the person layer's grid, inverted."""
         face, b = self.identity, buffers
         expression = effective_expression(motion, face.expression)
         head = head_motion(motion, face.pivot, float(face.scale[1]))
-        u, g = self.units, self.node_units
+        finish = start(helper, self._grid, expression, head, b)
+        u = self.units
         deform(self.base, expression - self.base_expression, u.offset, u.vertex, u.value, b.vertices)
         self._close_lips_and_lids(expression, b.vertices)
         focal, cx, cy = (float(v) for v in face.intrinsics)
         project(b.vertices, face.weight, face.camera, head, focal, cx, cy, b.projected)
-        deform(face.node_points, expression - face.expression, g.offset, g.vertex, g.value, b.nodes)
-        project(b.nodes, face.node_weight, face.camera, head, focal, cx, cy, b.nodes_projected)
         turned = np.ascontiguousarray(head[:, :3] @ face.camera[:, :3])
         unit_normals(b.vertices, self.interior, turned, b.normals)
         carry(b.projected, self.basis.landmark_tri, self.basis.landmark_bary, b.landmarks)
         b.landmarks += self.landmark_offset
+        finish()
         return FrameGeometry(
             motion=motion,
             expression=expression,
@@ -261,8 +264,7 @@ class FrameRenderer:
         return float(np.clip((float(expression[unit]) - own) / max(1.0 - own, 0.2), 0.0, 1.0))
 
     def sampling_map(self, frame: FrameGeometry, b: FrameBuffers, helper: Executor | None = None) -> None:
-        """Grid inverted and spread over all pixels, the face mesh mixed in."""
-        finish = _start(helper, self._grid_map, b)
+        """The inverted grid spread over all pixels, the face mesh mixed in."""
         mesh, m = self.mesh, len(self.mesh.ids)
         xyz, narrow = b.mesh_xyz[:m], b.mesh_narrow[:m]
         shut = np.array([self._lid_travel(frame.expression, unit) for unit in BLINK_UNITS], np.float32)
@@ -271,25 +273,41 @@ class FrameRenderer:
             smoothstep(0.0, 1.0, (shut - self.paint_start) / self.paint_ramp), xyz, narrow, b.mesh_wide,
         )  # fmt: skip
         attributes, depth, x0, y0 = self._face_window(b)
-        depth.fill(np.inf)
-        raster_attributes(attributes, depth, xyz, mesh.triangles, narrow, x0=x0, y0=y0)
-        finish()
-        blend_map(b.positions, attributes, depth, x0, y0)
-        keep_inside(b.positions, RIM, int(np.abs(b.backward).max()) + CELL)
+        reach = int(np.abs(b.backward).max()) + CELL
 
-    def _grid_map(self, b: FrameBuffers) -> None:
+        def spread(first: int, stop: int) -> None:
+            low, high = (min(max(row - y0, 0), len(depth)) for row in (first, stop))
+            face, far = attributes[low:high], depth[low:high]
+            far.fill(np.inf)
+            raster_attributes(face, far, xyz, mesh.triangles, narrow, x0=x0, y0=y0 + low)
+            dense_map(b.backward, b.positions[first:stop], CELL, first)
+            blend_map(b.positions, face, far, x0, y0 + low)
+            keep_inside(b.positions, RIM, reach, first, stop)
+
+        in_bands(helper, spread, SIZE, y0 + len(depth) // 2)
+
+    def _grid(self, expression: Float, head: Float, b: FrameBuffers) -> None:
+        """The person layer's nodes moved, and that motion inverted."""
+        face, g = self.identity, self.node_units
+        focal, cx, cy = (float(v) for v in face.intrinsics)
+        deform(face.node_points, expression - face.expression, g.offset, g.vertex, g.value, b.nodes)
+        project(b.nodes, face.node_weight, face.camera, head, focal, cx, cy, b.nodes_projected)
         flat = b.forward.reshape(-1, 2)
         np.subtract(b.nodes_projected[:, :2], self.node_pixels, out=flat)
-        hold_borders(flat, self.identity.node_hold)
+        hold_borders(flat, face.node_hold)
         invert_grid(b.forward, b.backward, float(CELL))
-        dense_map(b.backward, b.positions, CELL)
 
-    def sample(self, b: FrameBuffers, out: Bytes) -> None:
+    def sample(self, b: FrameBuffers, out: Bytes, helper: Executor | None = None) -> None:
         """The person through the sampling map, over the background."""
         no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
-        person, border = self.identity.person, cv2.BORDER_REPLICATE
-        cv2.remap(person, b.positions, no_second, cv2.INTER_LINEAR, b.warped, border)
-        compose(b.warped, self.identity.background, out)
+        face, border = self.identity, cv2.BORDER_REPLICATE
+
+        def show(first: int, stop: int) -> None:
+            warped = b.warped[first:stop]
+            cv2.remap(face.person, b.positions[first:stop], no_second, cv2.INTER_LINEAR, warped, border)
+            compose(warped, face.background[first:stop], out[first:stop])
+
+        in_bands(helper, show, SIZE)
         soften_edges(out, *self._face_window(b))
 
     def _face_window(self, b: FrameBuffers) -> tuple[Float, Float, int, int]:
@@ -301,7 +319,7 @@ class FrameRenderer:
         self, frame: FrameGeometry, b: FrameBuffers, out: Bytes, helper: Executor | None = None
     ) -> None:
         """Eyes and mouth, which never overlap: layer, face, paint."""
-        finish = _start(helper, self._draw_eyes, frame, b, out)
+        finish = start(helper, self._draw_eyes, frame, b, out)
         self._draw_mouth(frame, b, out)
         finish()
 
@@ -378,14 +396,6 @@ class FrameRenderer:
         rgba[:, :3] = lash[:3]
         rgba[25:50, 3] = strength
         draw_coloured(canvas, xyz, triangles, rgba, test=False, write=False)
-
-
-def _start(helper: Executor | None, work: Callable[..., None], *args: object) -> Callable[[], None]:
-    """Run ``work`` on ``helper`` and return what waits for it; without one, run it now."""
-    if helper is None:
-        work(*args)
-        return lambda: None
-    return helper.submit(work, *args).result
 
 
 def _box(points: Float, margin: float, size: int) -> tuple[int, int, int, int]:

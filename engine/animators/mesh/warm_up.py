@@ -66,7 +66,7 @@ def _pixels() -> None:
     dense_map(grid, positions, 8)
     blend_map(positions, attributes[..., :3].copy(), canvas.depth, 0, 0)
     soften_edges(frame, attributes[..., :3].copy(), canvas.depth, 0, 0)
-    keep_inside(positions, 2.0, 4)
+    keep_inside(positions, 2.0, 4, 0, len(positions))
     compose(np.zeros((16, 16, 4), np.uint8), frame.copy(), frame)
     fill_window(canvas.pixels, frame, 0, 0, 2, 2)
     paint_face(canvas.pixels, attributes, canvas.depth, positions, frame, frame, (0, 0, 2, 2))
