@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BackendError
-from engine.synth.people import shaders
+from engine.synth.people import materials, shaders
 
-__all__ = ["Gpu", "GpuMesh", "Targets", "projection"]
+__all__ = ["Gpu", "GpuMesh", "Table", "Targets", "projection"]
 
 Float = NDArray[np.float32]
 
-_WIDTH = {"in_uv": 2, "in_paint": 4, "in_weight": 1, "in_code": 1}
+_WIDTH = {"in_uv": 2, "in_paint": 4, "in_weight": 1, "in_corner": 2}
 _NEAR, _FAR = 10.0, 400.0
+_WIDE = 1024
+_SHADOW = 288
 
 
 def projection(focal: float, cx: float, cy: float, size: int) -> Float:
@@ -64,19 +66,34 @@ class GpuMesh:
         key = (programme, group)
         if key not in self._arrays:
             p = self._gpu.programmes[programme]
-            content = [(b, f"{_WIDTH.get(n, 3)}f", n) for n, b in self.buffers.items() if n in p]
-            self._arrays[key] = self._keep(self._gpu.context.vertex_array(p, content, self.index[group]))
+            self._arrays[key] = self._keep(
+                self._gpu.context.vertex_array(p, self._content(programme), self.index[group])
+            )
         self._arrays[key].render()
 
+    def draw_rows(self, programme: str, first: int, count: int) -> None:
+        """Draw ``count`` vertices from ``first`` on, in threes, with no index."""
+        key = (programme, "")
+        if key not in self._arrays:
+            self._arrays[key] = self._keep(
+                self._gpu.context.vertex_array(self._gpu.programmes[programme], self._content(programme))
+            )
+        self._arrays[key].render(vertices=count, first=first)
+
+    def _content(self, programme: str) -> list[tuple[Any, str, str]]:
+        p = self._gpu.programmes[programme]
+        return [(b, f"{_WIDTH.get(n, 3)}f", n) for n, b in self.buffers.items() if n in p]
+
     def regroup(self, group: str, triangles: NDArray[np.int32]) -> None:
-        """Replace the triangles of ``group``."""
+        """Replace the triangles of ``group``, or add it."""
         for key in [k for k in self._arrays if k[1] == group]:
             array = self._arrays.pop(key)
             self._own.remove(array)
             array.release()
-        old = self.index.pop(group)
-        self._own.remove(old)
-        old.release()
+        old = self.index.pop(group, None)
+        if old is not None:
+            self._own.remove(old)
+            old.release()
         self.index[group] = self._keep(self._gpu.context.buffer(_bytes(triangles, np.int32)))
 
     def release(self) -> None:
@@ -90,18 +107,47 @@ def _bytes(values: NDArray[Any], kind: type = np.float32) -> bytes:
     return np.ascontiguousarray(values, kind).tobytes()
 
 
+class Table:
+    """Rows of four numbers that shaders look up: row i is texel (i % 1024, i / 1024)."""
+
+    def __init__(self, context: Any, dtype: str) -> None:
+        self._context, self._dtype = context, dtype
+        self._texture = self._make(1)
+
+    def _make(self, high: int) -> Any:
+        texture = self._context.texture((_WIDE, high), 4, dtype=self._dtype)
+        texture.filter = (self._context.NEAREST, self._context.NEAREST)
+        return texture
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Replace the first rows by ``rows`` [N, 4], N a multiple of 1024; room is made where it lacks."""
+        high = len(rows) // _WIDE
+        if high > self._texture.height:
+            self._texture.release()
+            self._texture = self._make(high)
+        self._texture.write(rows, viewport=(0, 0, _WIDE, high))
+
+    def use(self, unit: int) -> None:
+        """Bind to a texture unit."""
+        self._texture.use(unit)
+
+
 class Targets:
-    """Colour, truth and depth of ``side`` x ``side`` samples."""
+    """What is drawn into: ``side`` x ``side`` samples, and a shadow map."""
 
     def __init__(self, context: Any, side: int) -> None:
         self.side = side
         self.colour = context.texture((side, side), 4)
-        self.truth = context.texture((side, side), 4, dtype="f4")
+        self.label = context.texture((side, side), 1, dtype="u1", alignment=1)
+        self.ids = context.texture((side, side), 1, dtype="i4")
+        for integers in (self.label, self.ids):
+            integers.filter = (context.NEAREST, context.NEAREST)
         self.depth = context.depth_renderbuffer((side, side))
-        self.all = context.framebuffer([self.colour, self.truth], self.depth)
+        self.seen = context.framebuffer([self.ids], self.depth)
+        self.shaded = context.framebuffer([self.colour, self.label])
+        self.forward = context.framebuffer([self.colour, self.label], self.depth)
         self.only_colour = context.framebuffer([self.colour], self.depth)
-        self.depths = context.framebuffer([], self.depth)
-        self.shade = context.depth_texture((288, 288))
+        self.shade = context.depth_texture((_SHADOW, _SHADOW))
         self.shade.compare_func = "<="
         self.shadow = context.framebuffer(depth_attachment=self.shade)
 
@@ -124,11 +170,11 @@ class Gpu:
                 f"no EGL context ({error}): install libegl1 and libgl1-mesa-dri, which can draw without a GPU"
             ) from error
         self.size, self.samples = size, samples
-        self.programmes = {name: self._compile(source) for name, source in _SOURCES.items()}
+        self.programmes = {name: self._compile(*source) for name, source in _SOURCES.items()}
         self.targets = Targets(self.context, round(size * samples))
 
-    def _compile(self, source: str) -> Any:
-        return self.context.program(vertex_shader=shaders.VERTEX, fragment_shader=source)
+    def _compile(self, vertex: str, fragment: str) -> Any:
+        return self.context.program(vertex_shader=vertex, fragment_shader=fragment)
 
     def texture(self, pixels: NDArray[np.uint8], mipmaps: bool = True, repeat: bool = False) -> Any:
         """A texture of uint8 [H, W, C]."""
@@ -159,17 +205,20 @@ def _uniform(value: NDArray[Any]) -> bytes:
     return np.ascontiguousarray(array).tobytes()
 
 
-_COMMON = shaders.COMMON_FRAGMENT
+_GATHERED, _FORWARD = shaders.GATHERED + shaders.LIGHT, shaders.FORWARD + shaders.LIGHT
 _SOURCES = {
-    "shadow": shaders.SHADOW,
-    "solid": shaders.SOLID,
-    "cloth_cut": shaders.CLOTH_CUT + shaders.COLLAR,
-    "skin": _COMMON + shaders.SKIN,
-    "cloth": _COMMON + shaders.CLOTH + shaders.COLLAR,
-    "eye": _COMMON + shaders.EYE,
-    "mouth": _COMMON + shaders.MOUTH,
-    "hair": _COMMON + shaders.HAIR,
-    "lash": _COMMON + shaders.LASH,
-    "glasses": _COMMON + shaders.GLASSES,
-    "lens": _COMMON + shaders.LENS,
+    "shadow_solid": (shaders.VERTEX, shaders.SHADOW_SOLID),
+    "shadow_card": (shaders.VERTEX, shaders.SHADOW_CARD),
+    "seen_solid": (shaders.VERTEX, shaders.SEEN_SOLID),
+    "seen_card": (shaders.VERTEX, shaders.SEEN_CARD),
+    "seen_lash": (shaders.VERTEX, shaders.SEEN_LASH),
+    "seen_cloth": (shaders.VERTEX, shaders.SEEN_CLOTH + materials.COLLAR),
+    "skin": (shaders.RECTANGLE, _GATHERED + materials.SKIN),
+    "eye": (shaders.RECTANGLE, _GATHERED + materials.EYE),
+    "mouth": (shaders.RECTANGLE, _GATHERED + materials.MOUTH),
+    "cloth": (shaders.RECTANGLE, _GATHERED + materials.CLOTH + materials.COLLAR),
+    "hair": (shaders.RECTANGLE, _GATHERED + materials.HAIR),
+    "lash": (shaders.VERTEX, _FORWARD + materials.LASH),
+    "glasses": (shaders.VERTEX, _FORWARD + materials.GLASSES),
+    "lens": (shaders.VERTEX, _FORWARD + materials.LENS),
 }

@@ -18,7 +18,7 @@ from engine.face.fitter import IS_RELATIVE, NECK_PIVOT
 from engine.synth.people.figure import Figure, Pose, Posed, make_figure, pose_figure, rigid
 from engine.synth.people.look import Look, draw_look
 from engine.synth.people.motions import first_motion, lively_motion, tracked_motions
-from engine.synth.people.render import Drawn, PersonRenderer, blend
+from engine.synth.people.render import PersonRenderer, blend
 from engine.synth.people.scene import Lens, draw_scene, frame_lens, spoil
 from engine.synth.people.wear import draw_clothes
 from engine.types import MOTION
@@ -30,7 +30,6 @@ Bytes = NDArray[np.uint8]
 Rng = np.random.Generator
 
 _SHIFT_SHARE = 0.35  # of the head's shift that the shoulders make too
-_VISIBLE_CM = 0.6
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,11 @@ class Studio:
                 posed, pose = pose_figure(figure, absolute[k]), stand.pose(absolute[k], figure)
             drawn.append(self.renderer.draw(posed, pose))
         rgb = np.stack([spoil(d.rgb, scene, rng) for d in drawn])
-        flow, valid = _flows(drawn, self.size)
         camera = np.stack([_camera_row(lens, stand, m, figure) for m in absolute])
         return Person(
             look, rgb, relative_motion(absolute), absolute, camera, np.stack([d.points for d in drawn]),
-            np.stack([d.labels for d in drawn]), flow, valid,
+            np.stack([d.labels for d in drawn]), np.stack([d.flow for d in drawn]),
+            np.stack([d.flow_valid for d in drawn]),
         )  # fmt: skip
 
     def _motions(self, rng: Rng, frames: int) -> Float:
@@ -146,23 +145,3 @@ def relative_motion(absolute: Float) -> Float:
     motion[:, MOTION.translation] -= absolute[:1, MOTION.translation]
     motion[:, MOTION.gaze] -= absolute[:1, MOTION.gaze]
     return motion
-
-
-def _flows(drawn: list[Drawn], size: int) -> tuple[NDArray[np.float16], Bytes]:
-    side = drawn[0].truth.shape[0]
-    at = ((np.arange(size // 4) + 0.5) * 4 * side / size).astype(int)
-    px = (at + 0.5) * size / side - 0.5
-    here = np.stack(np.meshgrid(px, px), 2).astype(np.float32)
-    depth0 = drawn[0].truth[..., 2]
-    flows, valids = [], []
-    for d in drawn:
-        t = d.truth[at[:, None], at[None]]
-        there = t[..., :2]
-        c, r = (np.round((there[..., k] + 0.5) * side / size - 0.5).astype(int) for k in (0, 1))
-        inside = (c >= 0) & (c < side) & (r >= 0) & (r < side)
-        nearest = depth0[np.clip(r, 0, side - 1), np.clip(c, 0, side - 1)]
-        solid = t[..., 3] > 0
-        both = solid & inside & (nearest > 0) & (t[..., 2] <= nearest + _VISIBLE_CM)
-        flows.append(np.where(solid[..., None], there - here, 0.0).astype(np.float16))
-        valids.append(solid.astype(np.uint8) + both)
-    return np.stack(flows), np.stack(valids).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Draws a person: shadow map, materials, lenses; reads back colour and truth."""
+"""Draws a person: shadow map, what is seen, materials, lenses; reads back the picture and its truth."""
 
 from __future__ import annotations
 
@@ -10,24 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.animators.mesh.eyelight import lid_light
+from engine.animators.mesh.grid import head_weight
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
-from engine.synth.people.cards import Cards, card_texture
+from engine.synth.people.cards import card_texture
 from engine.synth.people.figure import IRIS_DEPTH, Figure, Pose, Posed
 from engine.synth.people.gpu import Gpu, GpuMesh, projection
+from engine.synth.people.lashes import lash_points, lash_strips
 from engine.synth.people.look import Look
-from engine.synth.people.model import HeadModel, head_model, label
+from engine.synth.people.lookup import Kind, Lookup, Part
+from engine.synth.people.model import CHART, hair_mask, head_model, label
 from engine.synth.people.scene import Lens, Scene
+from engine.synth.people.seen import BLOCK, first_places, rectangles
+from engine.synth.people.shade import occlusion, sun
 from engine.synth.people.skin import paint_relief, paint_skin
 from engine.synth.people.wear import Clothes, Mesh, collar_drop
 
 __all__ = ["Drawn", "PersonRenderer"]
 
 Float = NDArray[np.float32]
+Int = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
-_SUN_REACH, _SUN_DEPTH = 22.0, 45.0  # cm covered by the shadow map
-_LASH = 25
-_HAIR_CUT = 0.42
+_HAIR_CUT, _SHADOW_CUT = 0.42, 0.55
+_VISIBLE_CM = 0.6
+_CHART_CM = 26.0  # height of the skin chart
+_CARD_TEXELS = 36.0  # of the card texture per cm across
+_MOVING = ("head", "lash", "beard")
+_SHADED = {Kind.SKIN: "skin", Kind.EYE: "eye", Kind.MOUTH: "mouth", Kind.CLOTH: "cloth", Kind.HAIR: "hair",
+           Kind.BEARD: "hair"}  # fmt: skip
+_UNITS = {"skin_map": 0, "relief_map": 1, "card": 2, "shade": 3, "seen": 4, "corners": 5, "vertices": 6}
 
 
 @dataclass(frozen=True)
@@ -38,56 +49,16 @@ class Drawn:
     """[S, S, 3] 0..255, backdrop included, before lens and sensor"""
     labels: Bytes
     """[S, S]"""
-    truth: Float
-    """[1.5 S, 1.5 S, 4] samples: px x and y in the first frame, distance there (cm), label; 0: backdrop"""
     points: Float
     """[478, 2] landmarks, px"""
+    flow: NDArray[np.float16]
+    """[S/4, S/4, 2] px: see :class:`engine.synth.people.person.Person`"""
+    flow_valid: Bytes
+    """[S/4, S/4]"""
 
 
 def _linear(colour: Float) -> Float:
     return np.asarray(np.power(np.clip(colour, 0.0, 1.0), 2.2), np.float32)
-
-
-def _occlusion(gpu: Gpu, model: HeadModel, count: int = 72) -> Float:
-    """[V] 0..1, how much of the sky each vertex of the mean head sees."""
-    mean = model.basis.mean
-    mesh = GpuMesh(
-        gpu, {"in_pos": mean, "in_weight": np.zeros(len(mean), np.float32)}, {"all": model.basis.triangles}
-    )
-    normals = np.empty_like(mean)
-    from engine.animators.mesh.geometry import unit_normals
-
-    unit_normals(np.ascontiguousarray(mean), model.basis.triangles, np.eye(3, dtype=np.float32), normals)
-    seen, total = np.zeros(len(mean)), np.full(len(mean), 1e-6)
-    side = gpu.targets.shade.size[0]
-    for k in range(count):
-        y = 1.0 - 2.0 * (k + 0.5) / count
-        angle = 2.39996 * k
-        d = np.array([np.cos(angle) * np.sqrt(1 - y * y), y, np.sin(angle) * np.sqrt(1 - y * y)], np.float32)
-        sun = _sun(d, np.array([0.0, -2.0, 1.0], np.float32))
-        gpu.set({"body": np.eye(4), "head": np.eye(4), "proj": sun}, ("solid",))
-        gpu.targets.shadow.use()
-        gpu.targets.shadow.clear(depth=1.0)
-        mesh.draw("solid", "all")
-        depth = np.frombuffer(gpu.targets.shade.read(), np.float32).reshape(side, side)
-        clip = mean @ sun[:3, :3].T + sun[:3, 3]
-        c, r = (np.clip(((clip[:, i] * 0.5 + 0.5) * side).astype(int), 0, side - 1) for i in (0, 1))
-        cos = np.maximum(normals @ d, 0.0)
-        seen += cos * (clip[:, 2] * 0.5 + 0.5 <= depth[r, c] + 0.35 / (2 * _SUN_DEPTH))
-        total += cos
-    mesh.release()
-    return np.asarray(seen / total, np.float32)
-
-
-def _sun(direction: Float, middle: Float) -> Float:
-    """[4, 4] camera space to the clip space of light from ``direction``, around ``middle``."""
-    z = direction / np.linalg.norm(direction)
-    x = np.cross([0.0, 1.0, 0.02], z)
-    x /= np.linalg.norm(x)
-    axes = np.stack([x, np.cross(z, x), -z]) / np.array([_SUN_REACH, _SUN_REACH, _SUN_DEPTH])[:, None]
-    out = np.eye(4, dtype=np.float32)
-    out[:3, :3], out[:3, 3] = axes, -axes @ middle
-    return out
 
 
 class PersonRenderer:
@@ -104,31 +75,28 @@ class PersonRenderer:
         self.model = head_model()
         ctx = self.gpu.context
         ctx.enable(self.gpu.moderngl.DEPTH_TEST)
+        ctx.depth_func = "<"
         ctx.front_face = "cw"  # the projection turns the picture over
         self.card = self.gpu.texture(card_texture(), repeat=True)
-        occlusion = _occlusion(self.gpu, self.model)
+        shadow = occlusion(self.gpu, self.model)
         for _ in range(2):
             count = len(self.model.hair)
-            occlusion[:count] = self.model.smooth @ occlusion[:count]
-        self.occlusion = np.clip(0.18 + 0.95 * occlusion, 0.0, 1.0)
-        basis, v = self.model.basis, len(self.model.basis.mean)
-        groups = {
-            "skin": self.model.skin,
-            "coarse": self.model.coarse,
-            "mouth": self.model.mouth,
-            "eyes": self.model.eyes,
-        }
-        zero = np.zeros((v, 3), np.float32)
-        self.head = GpuMesh(
-            self.gpu,
-            {"in_pos": zero, "in_normal": zero, "in_soft": zero, "in_first": zero, "in_rest": basis.mean,
-             "in_uv": self.model.chart, "in_paint": np.zeros((v, 4), np.float32),
-             "in_weight": self.model.weight, "in_code": self.model.code},
-            groups,
-        )  # fmt: skip
+            shadow[:count] = self.model.smooth @ shadow[:count]
+        self.occlusion = np.clip(0.18 + 0.95 * shadow, 0.0, 1.0)
+        zero = np.zeros((len(self.model.basis.mean), 3), np.float32)
+        groups = {"skin": self.model.skin, "coarse": self.model.coarse, "mouth": self.model.mouth,
+                  "eyes": self.model.eyes}  # fmt: skip
+        self.head = GpuMesh(self.gpu, {"in_pos": zero, "in_weight": self.model.weight}, groups)
         self.open, self.always_open = True, False
+        self.lookup = Lookup(self.gpu)
         self._meshes: dict[str, GpuMesh] = {}
         self._textures: list[Any] = []
+        self._strips = lash_strips()
+        blocks = (-(-self.gpu.targets.side // BLOCK)) ** 2
+        self._corners = np.zeros((6 * len(Kind) * blocks, 2), np.float32)
+        self._starts = np.zeros(len(Kind) + 2, np.int32)
+        self._rectangles = GpuMesh(self.gpu, {"in_corner": self._corners}, {})
+        self.gpu.set({**_UNITS, "step_px": size / self.gpu.targets.side})
 
     # -- a person ---------------------------------------------------------------------------------
 
@@ -139,25 +107,35 @@ class PersonRenderer:
         for thing in (*self._meshes.values(), *self._textures):
             thing.release()
         self.look, self.figure, self.clothes, self.scene, self.lens = look, figure, clothes, scene, lens
-        skin, relief = self.gpu.texture(paint_skin(look)), self.gpu.texture(paint_relief(look))
-        self._textures = [skin, relief]
-        self.head.write("in_first", first.vertices)
-        self.paint = self._paint(look)
-        self._meshes = self._person_meshes(figure, first, look)
-        self.head.regroup("skin", self._uncovered(clothes))
-        self._first = first
-        self._uniforms(look, clothes, scene, lens, pose)
-        skin.use(0)
-        relief.use(1)
-        self.card.use(2)
-        self.gpu.targets.shade.use(3)
+        samples_cm = lens.focal / scene.distance * self.gpu.targets.side / self.size
+        self._textures = [self.gpu.texture(_fitting(t, samples_cm), mipmaps=False)
+                          for t in (paint_skin(look), paint_relief(look))]  # fmt: skip
+        paint = self._paint(look)
+        bare = self._uncovered(clothes)
+        parts = self._parts(figure, first, look, paint, bare)
+        moving = sum(name in _MOVING for name in parts)
+        self.lookup.load(parts, moving)
+        self._meshes = {name: self._mesh(part) for name, part in parts.items() if name != "head"}
+        if figure.lens is not None:
+            self._meshes["lens"] = self._mesh(_rigid(figure.lens, 1.0, Kind.FRAME))
+        if figure.hair is not None:
+            self._meshes["hair"].regroup("few", figure.hair.few)
+        if figure.beard is not None:
+            self._meshes["beard"].regroup("few", figure.beard.few)
+        self.head.regroup("skin", bare)
+        self._pose0, self._ids0 = pose, np.zeros((0, 0), np.int32)
+        self._uniforms(look, clothes, scene, lens)
+        self.gpu.set({"card_lod": float(np.clip(np.log2(_CARD_TEXELS / samples_cm), 0.0, 4.0))})
+        for unit, texture in enumerate(
+            (*self._textures, self.card, self.gpu.targets.shade, self.gpu.targets.ids)
+        ):
+            texture.use(unit)
+        self.lookup.use(_UNITS["corners"], _UNITS["vertices"])
 
     def _paint(self, look: Look) -> Float:
         model = self.model
         paint = np.zeros((len(model.basis.mean), 4), np.float32)
         count = len(model.hair)
-        from engine.synth.people.model import hair_mask
-
         ear = model.basis.vertex_part[:count] == 1
         mask = hair_mask(model.basis.mean[:count], look.recede, look.temple, 0.12) * ~ear
         paint[:, 1] = self.occlusion
@@ -178,44 +156,40 @@ class PersonRenderer:
             paint[model.basis.part(part), 1] = 0.0
         return paint
 
-    def _person_meshes(self, figure: Figure, first: Posed, look: Look) -> dict[str, GpuMesh]:
-        meshes = {"clothes": self._rigid(figure.clothes, 0.0, "clothes")}
-        if figure.hair is not None:
-            meshes["hair"] = self._cards(figure.hair, figure.hair.points)
-        if figure.beard is not None:
-            b = figure.beard
-            meshes["beard"] = self._cards(b, b.points + (first.vertices - figure.neutral)[b.root])
-        if figure.frame is not None and figure.lens is not None:
-            meshes["frame"] = self._rigid(figure.frame, 1.0, "glasses")
-            meshes["lens"] = self._rigid(figure.lens, 1.0, "glasses")
-        points, normals, uv, paint, triangles = self._lashes(first, look)
-        meshes["lash"] = GpuMesh(
-            self.gpu,
-            {"in_pos": points, "in_normal": normals, "in_first": points, "in_uv": uv, "in_paint": paint,
-             "in_weight": np.ones(len(points), np.float32)},
-            {"all": triangles},
-        )  # fmt: skip
-        return meshes
+    def _parts(self, figure: Figure, first: Posed, look: Look, paint: Float, bare: Int) -> dict[str, Part]:
+        model = self.model
+        points, normals = lash_points(first, figure, look)
+        uv, long, triangles = self._strips
+        parts = {
+            "head": Part(
+                first.vertices, model.weight,
+                {Kind.SKIN: bare, Kind.EYE: model.eyes, Kind.MOUTH: model.mouth},
+                first.normals, model.basis.mean, model.chart, paint, model.code,
+            ),
+            "lash": Part(
+                points, np.ones(len(points), np.float32), {Kind.LASH: triangles}, normals, None, uv, long
+            ),
+        }  # fmt: skip
+        for name, cards, kind in (("beard", figure.beard, Kind.BEARD), ("hair", figure.hair, Kind.HAIR)):
+            if cards is not None:
+                at = cards.points if kind == Kind.HAIR else self._beard_points(first)
+                parts[name] = Part(at, cards.weight, {kind: cards.triangles}, cards.normal, cards.tangent,
+                                   cards.uv, cards.paint)  # fmt: skip
+        parts["cloth"] = _rigid(figure.clothes, 0.0, Kind.CLOTH)
+        if figure.frame is not None:
+            parts["frame"] = _rigid(figure.frame, 1.0, Kind.FRAME)
+        return parts
 
-    def _cards(self, cards: Cards, first: Float) -> GpuMesh:
-        return GpuMesh(
-            self.gpu,
-            {"in_pos": cards.points, "in_normal": cards.normal, "in_soft": cards.tangent, "in_first": first,
-             "in_rest": cards.points, "in_uv": cards.uv, "in_paint": cards.paint, "in_weight": cards.weight},
-            {"all": cards.triangles, "few": cards.few},
-        )  # fmt: skip
+    def _beard_points(self, posed: Posed) -> Float:
+        beard = self.figure.beard
+        assert beard is not None
+        return beard.points + (posed.vertices - self.figure.neutral)[beard.root]
 
-    def _rigid(self, mesh: Mesh, weight: float, name: str) -> GpuMesh:
-        from engine.animators.mesh.grid import head_weight
-
-        w = np.ones(len(mesh.points), np.float32) if weight else 0.9 * head_weight(mesh.points)
-        return GpuMesh(
-            self.gpu,
-            {"in_pos": mesh.points, "in_normal": mesh.normal, "in_soft": mesh.normal, "in_first": mesh.points,
-             "in_rest": mesh.points, "in_paint": mesh.paint, "in_weight": w.astype(np.float32),
-             "in_uv": mesh.points[:, :2].copy(), "in_code": np.full(len(w), label(name), np.float32)},
-            {"all": mesh.triangles},
-        )  # fmt: skip
+    def _mesh(self, part: Part) -> GpuMesh:
+        arrays = {"in_pos": part.points, "in_weight": part.weight, "in_normal": part.normal,
+                  "in_rest": part.soft, "in_uv": part.uv, "in_paint": part.paint}  # fmt: skip
+        (triangles,) = part.triangles.values()
+        return GpuMesh(self.gpu, {k: a for k, a in arrays.items() if a is not None}, {"all": triangles})
 
     def _uncovered(self, clothes: Clothes) -> NDArray[np.int32]:
         """Skin triangles, less what lies well under the clothes."""
@@ -225,15 +199,13 @@ class PersonRenderer:
         kept: NDArray[np.int32] = self.model.skin[~low[self.model.skin].all(1)]
         return kept
 
-    def _uniforms(self, look: Look, clothes: Clothes, scene: Scene, lens: Lens, pose: Pose) -> None:
+    def _uniforms(self, look: Look, clothes: Clothes, scene: Scene, lens: Lens) -> None:
         light, g = scene.light, self.gpu
-        self.proj = projection(lens.focal, lens.cx, lens.cy, self.size)
         g.set({
-            "body0": pose.body, "head0": pose.head, "proj": self.proj,
-            "lens0": np.array([lens.focal, lens.cx, lens.cy]), "harm": light.harmonics, "key_dir": light.key,
+            "proj": projection(lens.focal, lens.cx, lens.cy, self.size), "cut": _HAIR_CUT,
+            "lens": np.array([lens.focal, lens.cx, lens.cy]), "harm": light.harmonics, "key_dir": light.key,
             "key_col": light.key_colour, "rim_dir": light.rims, "rim_col": light.rim_colours,
             "exposure": light.exposure, "contrast": scene.contrast, "sun_soft": light.softness,
-            "shade": 3, "card": 2, "skin_map": 0, "relief_map": 1, "cut": _HAIR_CUT,
             "collar_kind": float(clothes.kind), "collar_depth": clothes.depth,
         })  # fmt: skip
         dark = _linear(look.hair_colour)
@@ -260,22 +232,56 @@ class PersonRenderer:
     # -- a frame ----------------------------------------------------------------------------------
 
     def draw(self, posed: Posed, pose: Pose) -> Drawn:
-        """One frame of the loaded person."""
+        """One frame of the loaded person; their first one comes first."""
         points, lids = self.landmarks(posed, pose)
         self._upload(posed, pose, lids)
         middle = (pose.head @ np.array([0.0, 0.0, 2.0, 1.0], np.float32))[:3]
-        self.gpu.set({"head": pose.head, "body": pose.body, "sun": _sun(self.scene.light.key, middle)})
-        self._draw_shadow(_sun(self.scene.light.key, middle))
-        self._draw_all()
-        side = self.gpu.targets.side
-        colour = np.frombuffer(self.gpu.targets.colour.read(), np.uint8).reshape(side, side, 4)
-        truth = np.frombuffer(self.gpu.targets.truth.read(), np.float32).reshape(side, side, 4)
+        proj = sun(self.scene.light.key, middle)
+        self.gpu.set({"head": pose.head, "body": pose.body, "sun": proj})
+        self._draw_shadow(proj)
+        self._draw_seen()
+        side, targets = self.gpu.targets.side, self.gpu.targets
+        ids = np.frombuffer(targets.ids.read(), np.int32).reshape(side, side)
+        if not self._ids0.size:
+            self._ids0 = ids
+        self._draw_materials(ids)
+        colour = np.frombuffer(targets.colour.read(), np.uint8).reshape(side, side, 4)
+        labels = np.frombuffer(targets.label.read(), np.uint8).reshape(side, side)
         small = cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA).astype(np.float32)
         cover = small[..., 3:] / 255.0
         rgb = small[..., :3] + (1.0 - cover) * self.scene.backdrop
         at = ((np.arange(self.size) + 0.5) * side / self.size).astype(int)
-        labels = truth[at[:, None], at[None], 3].astype(np.uint8)
-        return Drawn(rgb, labels, truth, points)
+        return Drawn(rgb, labels[at[:, None], at], points, *self._flow(ids, pose))
+
+    def _flow(self, ids: Int, pose: Pose) -> tuple[NDArray[np.float16], Bytes]:
+        """Where the middles of blocks of 4 x 4 px were in the first frame, and whether it shows them."""
+        side, n = self.gpu.targets.side, self.size // 4
+        step = self.size / side
+        at = ((np.arange(n) + 0.5) * 4 / step).astype(np.int32)
+        rows, columns = (v.ravel() for v in np.meshgrid(at, at, indexing="ij"))
+        there = self._first_places(ids, rows, columns, pose, now=True)
+        seen = ids[rows, columns] > 0
+        c, r = (np.round((there[:, k] + 0.5) / step - 0.5).astype(np.int32) for k in (0, 1))
+        inside = seen & (c >= 0) & (c < side) & (r >= 0) & (r < side)
+        r, c = r * inside, c * inside
+        nearest = self._first_places(self._ids0, r, c, self._pose0, now=False)[:, 2]
+        both = inside & (nearest > 0) & (there[:, 2] <= nearest + _VISIBLE_CM)
+        here = (np.stack([columns, rows], 1) + 0.5) * step - 0.5
+        flow = np.where(seen[:, None], there[:, :2] - here, 0.0)
+        valid = seen.astype(np.uint8) + both
+        return flow.reshape(n, n, 2).astype(np.float16), valid.reshape(n, n).astype(np.uint8)
+
+    def _first_places(self, ids: Int, rows: Int, columns: Int, pose: Pose, now: bool) -> Float:
+        """[N, 3] px and distance in the first frame; ``ids`` are this frame's (``now``) or the first's."""
+        out = np.empty((len(rows), 3), np.float32)
+        look, first, lens = self.lookup, self._pose0, self.lens
+        first_places(
+            ids, rows, columns, self.size / self.gpu.targets.side,
+            np.array([lens.focal, lens.cx, lens.cy], np.float32), look.corners,
+            np.ascontiguousarray(look.table[:, 0]) if now else look.first, pose.body, pose.head,
+            look.first, first.body, first.head, out,
+        )  # fmt: skip
+        return out
 
     def landmarks(self, posed: Posed, pose: Pose) -> tuple[Float, tuple[Float, Float]]:
         """[478, 2] px; and px of the lids (left eye, right eye), [2, 9, 2], from image left to right."""
@@ -296,10 +302,10 @@ class PersonRenderer:
         return points, (points[LEFT_LIDS[:, ::-1]], points[RIGHT_LIDS])
 
     def _upload(self, posed: Posed, pose: Pose, lids: tuple[Float, Float]) -> None:
-        model = self.model
-        self.head.write("in_pos", posed.vertices)
-        self.head.write("in_normal", posed.normals)
-        self.head.write("in_soft", posed.soft)
+        model, look = self.model, self.lookup
+        head = look.table[look.slices["head"]]
+        head[:, 0, :3], head[:, 1, :3] = posed.vertices, posed.normals
+        head[: len(posed.soft), 2, :3] = posed.soft
         for eye, part in enumerate(model.eye_slices):
             seen = project(posed.vertices[part] @ pose.head[:3, :3].T + pose.head[:3, 3], self.lens)
             light = np.ones(len(seen), np.float32)
@@ -310,124 +316,111 @@ class PersonRenderer:
                 light,
                 light.copy(),
             )
-            self.paint[part, 0] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
-        self.head.write("in_paint", self.paint)
+            head[part, 3, 0] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
+        self.head.write("in_pos", posed.vertices)
+        if self.figure.beard is not None:
+            look.points("beard")[:] = self._beard_points(posed)
+            self._meshes["beard"].write("in_pos", look.points("beard"))
+        points, normals = lash_points(posed, self.figure, self.look)
+        look.points("lash")[:] = points
+        self._meshes["lash"].write("in_pos", points)
+        self._meshes["lash"].write("in_normal", normals)
+        look.upload()
         axes = posed.axes @ pose.head[:3, :3].T
         centres = self.figure.centres @ pose.head[:3, :3].T + pose.head[:3, 3]
         self.gpu.set({"eye_at": centres, "eye_axis": axes}, ("eye",))
         upper, lower = model.basis.at_landmarks(posed.vertices)[INNER_LIPS]
         self.open = bool((upper - lower)[:, 1].max() > 0.04) or self.always_open
         self.gpu.set({"gape": float(np.clip((upper - lower)[:, 1].max() / 2.2, 0.0, 1.0))}, ("mouth",))
-        if self.figure.beard is not None:
-            b = self.figure.beard
-            self._meshes["beard"].write("in_pos", b.points + (posed.vertices - self.figure.neutral)[b.root])
-        points, normals, *_ = self._lashes(posed, self.look)
-        self._meshes["lash"].write("in_pos", points)
-        self._meshes["lash"].write("in_normal", normals)
 
-    def _draw_shadow(self, sun: Float) -> None:
+    def _draw_shadow(self, proj: Float) -> None:
         g = self.gpu
         g.targets.shadow.use()
         g.targets.shadow.clear(depth=1.0)
-        g.set({"proj": sun, "cut": 0.55}, ("shadow", "solid"))
+        g.set({"proj": proj, "cut": _SHADOW_CUT}, ("shadow_card", "shadow_solid"))
         g.context.enable(g.moderngl.CULL_FACE)
         g.context.front_face = "ccw"
-        self.head.draw("solid", "coarse")
+        self.head.draw("shadow_solid", "coarse")
         g.context.front_face = "cw"
         g.context.disable(g.moderngl.CULL_FACE)
         if "frame" in self._meshes:
-            self._meshes["frame"].draw("solid", "all")
+            self._meshes["frame"].draw("shadow_solid", "all")
         for name in ("hair", "beard"):
             if name in self._meshes:
-                self._meshes[name].draw("shadow", "few")
+                self._meshes[name].draw("shadow_card", "few")
 
-    def _draw_all(self) -> None:
-        g, m = self.gpu, self.gpu.moderngl
-        g.targets.all.use()
-        g.targets.all.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
-        self._draw_depth()
-        self._draw_materials()
-        if "lens" in self._meshes:
-            g.targets.only_colour.use()
-            g.context.enable(m.BLEND)
-            g.context.blend_func = (m.SRC_ALPHA, m.ONE_MINUS_SRC_ALPHA, m.ONE, m.ONE_MINUS_SRC_ALPHA)
-            g.targets.only_colour.depth_mask = False
-            self._meshes["lens"].draw("lens", "all")
-            g.targets.only_colour.depth_mask = True
-            g.context.disable(m.BLEND)
-
-    def _draw_depth(self) -> None:
-        """Depths of what is cut out by textures first: its costly material then runs once per sample."""
+    def _draw_seen(self) -> None:
+        """Which triangle every sample sees. What has no holes goes first and hides much of what has."""
         g = self.gpu
-        g.targets.depths.use()
-        g.set({"proj": self.proj, "cut": _HAIR_CUT}, ("shadow", "cloth_cut"))
-        self._meshes["clothes"].draw("cloth_cut", "all")
-        for name in ("hair", "beard"):
-            if name in self._meshes:
-                self._meshes[name].draw("shadow", "all")
-        g.targets.all.use()
-
-    def _draw_materials(self) -> None:
-        g = self.gpu
+        g.targets.seen.use()
+        g.targets.seen.clear(depth=1.0)
         g.context.enable(g.moderngl.CULL_FACE)
-        self.head.draw("skin", "skin")
-        self.head.draw("eye", "eyes")
+        self._see(self.head, "skin", Kind.SKIN, "seen_solid")
+        self._see(self.head, "eyes", Kind.EYE, "seen_solid")
         if self.open:
-            self.head.draw("mouth", "mouth")
+            self._see(self.head, "mouth", Kind.MOUTH, "seen_solid")
         g.context.disable(g.moderngl.CULL_FACE)
+        for name, kind, programme in (
+            ("frame", Kind.FRAME, "seen_solid"), ("cloth", Kind.CLOTH, "seen_cloth"),
+            ("lash", Kind.LASH, "seen_lash"), ("beard", Kind.BEARD, "seen_card"),
+            ("hair", Kind.HAIR, "seen_card"),
+        ):  # fmt: skip
+            if name in self._meshes:
+                self._see(self._meshes[name], "all", kind, programme)
+
+    def _see(self, mesh: GpuMesh, group: str, kind: Kind, programme: str) -> None:
+        self.gpu.set({"first_id": self.lookup.first_id[kind]}, (programme,))
+        mesh.draw(programme, group)
+
+    def _draw_materials(self, ids: Int) -> None:
+        g, m = self.gpu, self.gpu.moderngl
+        rectangles(ids, len(Kind), self._corners, self._starts)
+        self._rectangles.write("in_corner", self._corners[: self._starts[-1]])
+        g.context.disable(m.DEPTH_TEST)
+        g.targets.shaded.use()
+        g.targets.shaded.clear()
+        for kind, programme in _SHADED.items():
+            first, end = (int(v) for v in self._starts[kind : kind + 2])
+            if end > first:
+                value = float(label("beard" if kind == Kind.BEARD else "hair"))
+                g.set({"kind": int(kind), "hair_value": value}, (programme,))
+                self._rectangles.draw_rows(programme, first, end - first)
+        g.context.enable(m.DEPTH_TEST)
+        g.targets.forward.use()
+        g.context.depth_func = "=="
+        self._meshes["lash"].draw("lash", "all")
         if "frame" in self._meshes:
             self._meshes["frame"].draw("glasses", "all")
-        self._meshes["lash"].draw("lash", "all")
-        g.context.depth_func = "=="
-        self._meshes["clothes"].draw("cloth", "all")
-        for name in ("hair", "beard"):
-            if name in self._meshes:
-                g.set({"hair_value": float(label(name))}, ("hair",))
-                self._meshes[name].draw("hair", "all")
         g.context.depth_func = "<"
+        if "lens" in self._meshes:
+            self._draw_lens()
 
-    def _lashes(self, posed: Posed, look: Look) -> tuple[Float, Float, Float, Float, NDArray[np.int32]]:
-        """Strips that leave the lids' edges: upper ones long, lower ones short."""
-        basis = self.model.basis
-        strips, normals, longest = [], [], []
-        for eye, rows in enumerate((basis.lid_left, basis.lid_right)):
-            for k, row in enumerate(rows):
-                edge = posed.vertices[row]
-                t = np.linspace(0, 1, len(edge))
-                fine = np.stack(
-                    [np.interp(np.linspace(0.04, 0.97, _LASH), t, edge[:, c]) for c in range(3)], 1
-                )
-                out = fine - self.figure.centres[eye]
-                out /= np.linalg.norm(out, axis=1, keepdims=True)
-                u = np.linspace(0, 1, _LASH)[:, None]
-                size = (0.42 if k == 0 else 0.16) * look.lashes * (0.35 + 1.25 * u - 0.55 * u**2)
-                lean = np.array([0.25 * (1 if eye == 0 else -1), 0.0, 0.0]) * (u - 0.3)
-                curl = np.array([0.0, 0.4 if k == 0 else -0.4, 0.0])
-                fine = fine + 0.05 * out
-                rowset = [
-                    fine,
-                    fine + size * (0.95 * out + 0.3 * curl + lean),
-                    fine + size * (1.35 * out + 0.9 * curl + 1.6 * lean),
-                ]
-                strips.append(np.stack(rowset))
-                normals.append(np.broadcast_to(out, (3, _LASH, 3)))
-                longest.append(np.full((3, _LASH), 1.0 if k == 0 else 0.8))
-        points = np.array(strips, np.float32).reshape(-1, 3)
-        n = len(strips)
-        u, v = np.meshgrid(np.linspace(0, 1, _LASH), [0.0, 0.5, 1.0])
-        uv = np.tile(np.stack([u, v], 2).reshape(1, -1, 2), (n, 1, 1)).reshape(-1, 2).astype(np.float32)
-        paint = np.zeros((len(points), 4), np.float32)
-        paint[:, 0] = np.array(longest).ravel()
-        index = np.arange(3 * _LASH).reshape(3, _LASH)
-        a, b, c, d = (
-            index[:-1, :-1].ravel(),
-            index[:-1, 1:].ravel(),
-            index[1:, :-1].ravel(),
-            index[1:, 1:].ravel(),
+    def _draw_lens(self) -> None:
+        g, m = self.gpu, self.gpu.moderngl
+        g.targets.only_colour.use()
+        g.context.enable(m.BLEND)
+        g.context.blend_func = (m.SRC_ALPHA, m.ONE_MINUS_SRC_ALPHA, m.ONE, m.ONE_MINUS_SRC_ALPHA)
+        g.targets.only_colour.depth_mask = False
+        self._meshes["lens"].draw("lens", "all")
+        g.targets.only_colour.depth_mask = True
+        g.context.disable(m.BLEND)
+
+
+def _rigid(mesh: Mesh, weight: float, kind: Kind) -> Part:
+    w = np.ones(len(mesh.points), np.float32) if weight else 0.9 * head_weight(mesh.points)
+    return Part(mesh.points, w.astype(np.float32), {kind: mesh.triangles}, mesh.normal, mesh.points,
+                mesh.points[:, :2].copy(), mesh.paint)  # fmt: skip
+
+
+def _fitting(texture: Bytes, samples_cm: float) -> Bytes:
+    """``texture`` of the skin chart at the resolution that ``samples_cm`` samples a cm can show."""
+    texels = texture.shape[0] / _CHART_CM
+    while texels > 1.4 * samples_cm and texture.shape[0] > CHART // 8:
+        texture = np.asarray(
+            cv2.resize(texture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8
         )
-        one = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
-        triangles = (one[None] + (np.arange(n) * 3 * _LASH)[:, None, None]).reshape(-1, 3).astype(np.int32)
-        return points, np.array(normals, np.float32).reshape(-1, 3), uv, paint, triangles
+        texels /= 2.0
+    return texture
 
 
 def blend(points: Float, weight: Float, pose: Pose) -> Float:
