@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.animators.gohd.composite import Composite
 from engine.animators.gohd.guide import guide_of, source_region
 from engine.animators.gohd.identity import GohdIdentity
+from engine.animators.gohd.navigator import Navigator
 from engine.animators.gohd.network import GohdNet, Refiner, Size
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.identity import MeshIdentity
@@ -132,6 +133,7 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         self._mesh = MeshAnimator(pixels)
         self._net = load_network() if network is None else network
         self.size = self._net.size
+        self._navigate = Navigator(self._net)
         self._runtime = (backend, precision, min(threads, os.cpu_count() or 1))
         self._own = self._runner = self.compiled(1)
 
@@ -145,8 +147,8 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         return _compiled(self._net, *self._runtime, batch)
 
     def example(self, batch: int = 1) -> tuple[Tensor, ...]:
-        """Inputs of a call: guide, grid, the source's features, z."""
-        return network_example(self._net, batch)
+        """Inputs of a call: guide uint8 [B, S, S, 3], grid, the source's features, z."""
+        return _inputs(self._net, batch)
 
     def share(self, runner: Runner | None) -> None:
         """Run the network by ``runner``, which other sessions use too; None undoes it."""
@@ -208,16 +210,14 @@ class GohdAnimator(PortraitStage[GohdIdentity, GohdState]):
         if state.tier >= _PLAIN_TIER:
             return
         code, *features = one.features
-        with torch.no_grad():
-            z = self._net.navigate(
-                torch.from_numpy(window[None]), code, torch.full((1, 1), float(self.strength))
-            )
-        flow, paint = self._runner(_picture(guide.picture), torch.from_numpy(guide.grid[None]), *features, z)
+        z = torch.from_numpy(self._navigate(window, code[0].numpy(), self.strength))[None]
+        picture, grid = (torch.from_numpy(of[None]) for of in (guide.picture, guide.grid))
+        flow, paint = self._runner(picture, grid, *features, z)
         state.composites[b](frame, guide.region, flow[0], paint[0], state.helper)
 
 
 def network_example(net: GohdNet, batch: int) -> tuple[Tensor, ...]:
-    """Inputs of :class:`~engine.animators.gohd.network.Refiner` for ``batch`` rows."""
+    """Inputs of :class:`~engine.animators.gohd.network.Refiner` for ``batch`` rows, all float32."""
     side = net.size.side
     with torch.no_grad():
         code, *features = net.encoder(torch.zeros(batch, 3, side, side))
@@ -225,8 +225,14 @@ def network_example(net: GohdNet, batch: int) -> tuple[Tensor, ...]:
     return (torch.zeros(batch, 3, side, side), grid, *features, code)
 
 
+def _inputs(net: GohdNet, batch: int) -> tuple[Tensor, ...]:
+    """The same, the guide as bytes: a quarter of the memory, and no pass over it before the network's own."""
+    _, *others = network_example(net, batch)
+    return (torch.zeros(batch, net.size.side, net.size.side, 3, dtype=torch.uint8), *others)
+
+
 def _compiled(net: GohdNet, backend: str, precision: str, threads: int, batch: int) -> Runner:
-    example = network_example(net, batch)
+    example = _inputs(net, batch)
     if backend == "eager":
         precision = "f32"
     return compile(Refiner(net), example, backend=backend, precision=precision, threads=threads)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from kernels.fuse import bands, fuse
 __all__ = ["Composite"]
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 class Composite:
@@ -23,6 +24,7 @@ class Composite:
     def __init__(self, side: int) -> None:
         self.side = side
         self._out: Bytes = np.zeros((1, side, side, 3), np.uint8)
+        self._paint: Floats = np.zeros((4, 0, 0), np.float32)
 
     def __call__(
         self, frame: Bytes, region: Region, flow: Tensor, paint: Tensor, helper: Executor | None = None
@@ -35,9 +37,12 @@ class Composite:
         side, pixels = self.side, paint.shape[-1]
         x0, y0 = round(region.left), round(region.top)
         image = _cut(frame, x0, y0, side)[None]
-        moved = flow.permute(1, 2, 0)[None] * (side / pixels)
-        keep = 1.0 - paint[3][None]
-        change = paint[:3].permute(1, 2, 0)[None] * 255.0
+        moved = flow.numpy().transpose(1, 2, 0)[None] * np.float32(side / pixels)
+        if self._paint.shape != paint.shape:
+            self._paint = np.zeros(paint.shape, np.float32)
+        np.multiply(paint[:3].numpy(), np.float32(255.0), out=self._paint[:3])
+        np.subtract(np.float32(1.0), paint[3].numpy(), out=self._paint[3])
+        change, keep = self._paint[:3].transpose(1, 2, 0)[None], self._paint[3][None]
         whole = (0, 0, side, side)
         parts = bands(whole, 2) if helper is not None else [whole]
         waiting = [

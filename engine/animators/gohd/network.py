@@ -17,16 +17,30 @@ from torch import Tensor, nn
 
 from engine.layers.modulated import Modulated, ModulatedResidual, OrthogonalDictionary
 
-__all__ = ["LITE", "Decoder", "Encoder", "GohdNet", "Refiner", "Size", "compose"]
+__all__ = [
+    "EXPRESSION",
+    "GAZE",
+    "LITE",
+    "MOST",
+    "POSE",
+    "STEEPER",
+    "Decoder",
+    "Encoder",
+    "GohdNet",
+    "Refiner",
+    "Size",
+    "compose",
+]
 
-_EXPRESSION = slice(0, 64)
-_POSE = slice(64, 70)
-_GAZE = slice(70, 72)
+EXPRESSION, POSE, GAZE = slice(0, 64), slice(64, 70), slice(70, 72)
+"""Columns of a motion row."""
+STEEPER = 3.0
+"""Radians and inter-ocular distances are small beside coefficients of 0..1: pose and gaze count so much."""
 _LEAST_FLOW = 0.12
 """px of the region"""
 _LEAST_SHARE = 0.004
 """One level of 255; without it the share's tail is denormal numbers, which are slow."""
-_MOST = 3.0
+MOST = 3.0
 """No real motion is further from rest, in any column; what is comes from a lost track."""
 
 
@@ -88,7 +102,7 @@ class Navigation(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         hidden = size.code
-        self.row = nn.Sequential(nn.Linear(_POSE.stop, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, hidden))
+        self.row = nn.Sequential(nn.Linear(POSE.stop, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, hidden))
         self.gaze = nn.Linear(2, 16)
         self.magnitudes = nn.Sequential(
             nn.Linear(hidden + 16 + size.code, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, size.directions)
@@ -97,11 +111,10 @@ class Navigation(nn.Module):
 
     def forward(self, window: Tensor, code: Tensor) -> Tensor:
         """``window`` [B, W, 72] (motion minus the portrait's rest) and ``code`` z_s [B, Z] to w [B, Z]."""
-        # Radians and inter-ocular distances are small beside coefficients of 0..1.
-        window = window.clamp(-_MOST, _MOST)
-        rows = torch.cat([window[..., _EXPRESSION], 3.0 * window[..., _POSE]], -1)
+        window = window.clamp(-MOST, MOST)
+        rows = torch.cat([window[..., EXPRESSION], STEEPER * window[..., POSE]], -1)
         driven = self.row(rows).amax(1)
-        gaze = self.gaze(3.0 * window[:, -1, _GAZE])
+        gaze = self.gaze(STEEPER * window[:, -1, GAZE])
         w: Tensor = self.dictionary(self.magnitudes(torch.cat([driven, gaze, code], -1)))
         return w
 
@@ -240,7 +253,9 @@ class Refiner(nn.Module):
     def forward(
         self, guide: Tensor, grid: Tensor, f2: Tensor, f3: Tensor, f4: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`GohdNet.refine`."""
+        """See :meth:`GohdNet.refine`; ``guide`` may also be uint8 [B, S, S, 3], as pictures are kept."""
+        if guide.dtype == torch.uint8:
+            guide = guide.permute(0, 3, 1, 2).float() * (1.0 / 255.0)
         return self.net.refine(guide, grid, f2, f3, f4, z)
 
 
