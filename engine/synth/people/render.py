@@ -1,4 +1,4 @@
-"""Draws a person: shadow map, what is seen, materials, lenses; reads back the picture and its truth."""
+"""Draws a person: shadow map, what is seen, materials, lenses; the picture and what is true about it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from engine.animators.mesh.eyelight import lid_light
 from engine.animators.mesh.grid import head_weight
 from engine.face.residual import INNER_LIPS, LEFT_LIDS, RIGHT_LIDS
-from engine.synth.people.cards import card_texture
+from engine.synth.people.cards import Cards, card_texture
 from engine.synth.people.figure import IRIS_DEPTH, Figure, Pose, Posed
-from engine.synth.people.gpu import Gpu, GpuMesh, projection
+from engine.synth.people.gpu import LINE, SHADOW, Gpu
 from engine.synth.people.lashes import lash_points, lash_strips
 from engine.synth.people.look import Look
 from engine.synth.people.lookup import Kind, Lookup, Part
 from engine.synth.people.model import CHART, hair_mask, head_model, label
+from engine.synth.people.samples import compose, first_places, gather, scatter, taps, veil
 from engine.synth.people.scene import Lens, Scene
-from engine.synth.people.seen import BLOCK, first_places, rectangles
 from engine.synth.people.shade import occlusion, sun
 from engine.synth.people.skin import paint_relief, paint_skin
 from engine.synth.people.wear import Clothes, Mesh, collar_drop
@@ -35,10 +35,12 @@ _HAIR_CUT, _SHADOW_CUT = 0.42, 0.55
 _VISIBLE_CM = 0.6
 _CHART_CM = 26.0  # height of the skin chart
 _CARD_TEXELS = 36.0  # of the card texture per cm across
-_MOVING = ("head", "lash", "beard")
-_SHADED = {Kind.SKIN: "skin", Kind.EYE: "eye", Kind.MOUTH: "mouth", Kind.CLOTH: "cloth", Kind.HAIR: "hair",
-           Kind.BEARD: "hair"}  # fmt: skip
-_UNITS = {"skin_map": 0, "relief_map": 1, "card": 2, "shade": 3, "seen": 4, "corners": 5, "vertices": 6}
+# What has no holes comes first and hides much of what has.
+_ORDER = (Kind.SKIN, Kind.EYE, Kind.MOUTH, Kind.FRAME, Kind.CLOTH, Kind.LASH, Kind.BEARD, Kind.HAIR)
+_MATERIALS = {
+    Kind.SKIN: "skin", Kind.EYE: "eye", Kind.MOUTH: "mouth", Kind.CLOTH: "cloth", Kind.HAIR: "hair",
+    Kind.BEARD: "hair", Kind.LASH: "lash", Kind.FRAME: "glasses", Kind.LENS: "lens",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,33 +72,29 @@ class PersonRenderer:
     """
 
     def __init__(self, size: int, samples: float = 1.5) -> None:
-        self.gpu = Gpu(size, samples)
         self.size, self.samples = size, samples
+        self.side = round(size * samples)
+        lines = -(-self.side * self.side // LINE)
+        self.gpu = Gpu(2 * lines + len(Kind))
         self.model = head_model()
-        ctx = self.gpu.context
-        ctx.enable(self.gpu.moderngl.DEPTH_TEST)
-        ctx.depth_func = "<"
-        ctx.front_face = "cw"  # the projection turns the picture over
         self.card = self.gpu.texture(card_texture(), repeat=True)
-        shadow = occlusion(self.gpu, self.model)
+        self.covers = _levels(card_texture()[..., 1])
+        shadow = occlusion(self.model)
         for _ in range(2):
             count = len(self.model.hair)
             shadow[:count] = self.model.smooth @ shadow[:count]
         self.occlusion = np.clip(0.18 + 0.95 * shadow, 0.0, 1.0)
-        zero = np.zeros((len(self.model.basis.mean), 3), np.float32)
-        groups = {"skin": self.model.skin, "coarse": self.model.coarse, "mouth": self.model.mouth,
-                  "eyes": self.model.eyes}  # fmt: skip
-        self.head = GpuMesh(self.gpu, {"in_pos": zero, "in_weight": self.model.weight}, groups)
-        self.open, self.always_open = True, False
-        self.lookup = Lookup(self.gpu)
-        self._meshes: dict[str, GpuMesh] = {}
+        self.always_open = False
+        self.lookup = Lookup()
         self._textures: list[Any] = []
         self._strips = lash_strips()
-        blocks = (-(-self.gpu.targets.side // BLOCK)) ** 2
-        self._corners = np.zeros((6 * len(Kind) * blocks, 2), np.float32)
-        self._starts = np.zeros(len(Kind) + 2, np.int32)
-        self._rectangles = GpuMesh(self.gpu, {"in_corner": self._corners}, {})
-        self.gpu.set({**_UNITS, "step_px": size / self.gpu.targets.side})
+        self._ids = np.zeros((self.side, self.side), np.int32)
+        self._near = np.zeros((self.side, self.side), np.float32)
+        self._near0 = self._near.copy()
+        self._rows = np.zeros((self.gpu.lines, LINE, 16), np.float32)
+        self._where = np.zeros((self.gpu.lines, LINE), np.int32)
+        self._samples = np.zeros((self.side, self.side, 4), np.uint8)
+        self._taps = taps(self.side, size)
 
     # -- a person ---------------------------------------------------------------------------------
 
@@ -104,33 +102,21 @@ class PersonRenderer:
         self, look: Look, figure: Figure, clothes: Clothes, scene: Scene, lens: Lens, first: Posed, pose: Pose
     ) -> None:
         """Load a person; ``first`` and ``pose`` are those of the first frame."""
-        for thing in (*self._meshes.values(), *self._textures):
-            thing.release()
+        for texture in self._textures:
+            texture.release()
         self.look, self.figure, self.clothes, self.scene, self.lens = look, figure, clothes, scene, lens
-        samples_cm = lens.focal / scene.distance * self.gpu.targets.side / self.size
+        self._lens = np.array([lens.focal, lens.cx, lens.cy], np.float32)
+        samples_cm = lens.focal / scene.distance * self.side / self.size
         self._textures = [self.gpu.texture(_fitting(t, samples_cm), mipmaps=False)
                           for t in (paint_skin(look), paint_relief(look))]  # fmt: skip
-        paint = self._paint(look)
-        bare = self._uncovered(clothes)
-        parts = self._parts(figure, first, look, paint, bare)
-        moving = sum(name in _MOVING for name in parts)
-        self.lookup.load(parts, moving)
-        self._meshes = {name: self._mesh(part) for name, part in parts.items() if name != "head"}
-        if figure.lens is not None:
-            self._meshes["lens"] = self._mesh(_rigid(figure.lens, 1.0, Kind.FRAME))
-        if figure.hair is not None:
-            self._meshes["hair"].regroup("few", figure.hair.few)
-        if figure.beard is not None:
-            self._meshes["beard"].regroup("few", figure.beard.few)
-        self.head.regroup("skin", bare)
-        self._pose0, self._ids0 = pose, np.zeros((0, 0), np.int32)
-        self._uniforms(look, clothes, scene, lens)
-        self.gpu.set({"card_lod": float(np.clip(np.log2(_CARD_TEXELS / samples_cm), 0.0, 4.0))})
-        for unit, texture in enumerate(
-            (*self._textures, self.card, self.gpu.targets.shade, self.gpu.targets.ids)
-        ):
-            texture.use(unit)
-        self.lookup.use(_UNITS["corners"], _UNITS["vertices"])
+        self.lookup.load(self._parts(figure, first, look))
+        self.lookup.stand(pose)
+        self._stood0, self._first = self.lookup.stood.copy(), True
+        self._uniforms(look, clothes, scene)
+        level = float(np.clip(np.log2(_CARD_TEXELS / samples_cm), 0.0, len(self.covers) - 1.0))
+        self._cover = self.covers[round(level)]
+        self.gpu.set({"card_lod": level}, ("hair",))
+        self.gpu.use([*self._textures, self.card])
 
     def _paint(self, look: Look) -> Float:
         model = self.model
@@ -156,40 +142,39 @@ class PersonRenderer:
             paint[model.basis.part(part), 1] = 0.0
         return paint
 
-    def _parts(self, figure: Figure, first: Posed, look: Look, paint: Float, bare: Int) -> dict[str, Part]:
+    def _parts(self, figure: Figure, first: Posed, look: Look) -> dict[str, Part]:
         model = self.model
         points, normals = lash_points(first, figure, look)
-        uv, long, triangles = self._strips
+        uv, paint, strips = self._strips
+        bare = self._uncovered(self.clothes)
         parts = {
             "head": Part(
                 first.vertices, model.weight,
                 {Kind.SKIN: bare, Kind.EYE: model.eyes, Kind.MOUTH: model.mouth},
-                first.normals, model.basis.mean, model.chart, paint, model.code,
+                first.normals, model.basis.mean, len(model.hair), model.chart, self._paint(look), model.code,
+                shadow=model.coarse,
             ),
             "lash": Part(
-                points, np.ones(len(points), np.float32), {Kind.LASH: triangles}, normals, None, uv, long
+                points, np.ones(len(points), np.float32), {Kind.LASH: strips}, normals, points, 0, uv, paint
+            ),
+            "cloth": _rigid(
+                figure.clothes, 0.9 * head_weight(figure.clothes.points), Kind.CLOTH, self.clothes
             ),
         }  # fmt: skip
-        for name, cards, kind in (("beard", figure.beard, Kind.BEARD), ("hair", figure.hair, Kind.HAIR)):
-            if cards is not None:
-                at = cards.points if kind == Kind.HAIR else self._beard_points(first)
-                parts[name] = Part(at, cards.weight, {kind: cards.triangles}, cards.normal, cards.tangent,
-                                   cards.uv, cards.paint)  # fmt: skip
-        parts["cloth"] = _rigid(figure.clothes, 0.0, Kind.CLOTH)
-        if figure.frame is not None:
-            parts["frame"] = _rigid(figure.frame, 1.0, Kind.FRAME)
+        if figure.beard is not None:
+            parts["beard"] = _strands(figure.beard, self._beard_points(first), Kind.BEARD)
+        if figure.hair is not None:
+            parts["hair"] = _strands(figure.hair, figure.hair.points, Kind.HAIR)
+        if figure.frame is not None and figure.lens is not None:
+            one = np.ones(1, np.float32)
+            parts["frame"] = _rigid(figure.frame, one, Kind.FRAME, None)
+            parts["lens"] = _rigid(figure.lens, one, Kind.LENS, None)
         return parts
 
     def _beard_points(self, posed: Posed) -> Float:
         beard = self.figure.beard
         assert beard is not None
         return beard.points + (posed.vertices - self.figure.neutral)[beard.root]
-
-    def _mesh(self, part: Part) -> GpuMesh:
-        arrays = {"in_pos": part.points, "in_weight": part.weight, "in_normal": part.normal,
-                  "in_rest": part.soft, "in_uv": part.uv, "in_paint": part.paint}  # fmt: skip
-        (triangles,) = part.triangles.values()
-        return GpuMesh(self.gpu, {k: a for k, a in arrays.items() if a is not None}, {"all": triangles})
 
     def _uncovered(self, clothes: Clothes) -> NDArray[np.int32]:
         """Skin triangles, less what lies well under the clothes."""
@@ -199,11 +184,10 @@ class PersonRenderer:
         kept: NDArray[np.int32] = self.model.skin[~low[self.model.skin].all(1)]
         return kept
 
-    def _uniforms(self, look: Look, clothes: Clothes, scene: Scene, lens: Lens) -> None:
+    def _uniforms(self, look: Look, clothes: Clothes, scene: Scene) -> None:
         light, g = scene.light, self.gpu
         g.set({
-            "proj": projection(lens.focal, lens.cx, lens.cy, self.size), "cut": _HAIR_CUT,
-            "lens": np.array([lens.focal, lens.cx, lens.cy]), "harm": light.harmonics, "key_dir": light.key,
+            "harm": light.harmonics, "key_dir": light.key,
             "key_col": light.key_colour, "rim_dir": light.rims, "rim_col": light.rim_colours,
             "exposure": light.exposure, "contrast": scene.contrast, "sun_soft": light.softness,
             "collar_kind": float(clothes.kind), "collar_depth": clothes.depth,
@@ -233,60 +217,47 @@ class PersonRenderer:
 
     def draw(self, posed: Posed, pose: Pose) -> Drawn:
         """One frame of the loaded person; their first one comes first."""
-        points, lids = self.landmarks(posed, pose)
-        self._upload(posed, pose, lids)
+        opened = self._load(posed, pose)
+        points = self._landmarks(posed, pose)
         middle = (pose.head @ np.array([0.0, 0.0, 2.0, 1.0], np.float32))[:3]
         proj = sun(self.scene.light.key, middle)
-        self.gpu.set({"head": pose.head, "body": pose.body, "sun": proj})
-        self._draw_shadow(proj)
-        self._draw_seen()
-        side, targets = self.gpu.targets.side, self.gpu.targets
-        ids = np.frombuffer(targets.ids.read(), np.int32).reshape(side, side)
-        if not self._ids0.size:
-            self._ids0 = ids
-        self._draw_materials(ids)
-        colour = np.frombuffer(targets.colour.read(), np.uint8).reshape(side, side, 4)
-        labels = np.frombuffer(targets.label.read(), np.uint8).reshape(side, side)
-        small = cv2.resize(colour, (self.size, self.size), interpolation=cv2.INTER_AREA).astype(np.float32)
-        cover = small[..., 3:] / 255.0
-        rgb = small[..., :3] + (1.0 - cover) * self.scene.backdrop
-        at = ((np.arange(self.size) + 0.5) * side / self.size).astype(int)
-        return Drawn(rgb, labels[at[:, None], at], points, *self._flow(ids, pose))
+        shade = self.lookup.draw_shadow(proj, SHADOW, self._cover, _SHADOW_CUT)
+        self._ids[:], self._near[:] = 0, 0.0
+        kinds = tuple(k for k in _ORDER if opened or k != Kind.MOUTH)
+        self.lookup.draw(kinds, self._ids, self._near, self._cover, _HAIR_CUT)
+        if self._first:
+            self._near0, self._first = self._near.copy(), False
+        flow, valid = self._flow()
+        self.gpu.set({"head": pose.head, "sun": proj})
+        self._shade_samples(shade)
+        rgb = np.empty((self.size, self.size, 3), np.float32)
+        compose(self._samples, self.scene.backdrop, *self._taps, rgb)
+        return Drawn(rgb, self._labels, points, flow, valid)
 
-    def _flow(self, ids: Int, pose: Pose) -> tuple[NDArray[np.float16], Bytes]:
-        """Where the middles of blocks of 4 x 4 px were in the first frame, and whether it shows them."""
-        side, n = self.gpu.targets.side, self.size // 4
-        step = self.size / side
-        at = ((np.arange(n) + 0.5) * 4 / step).astype(np.int32)
-        rows, columns = (v.ravel() for v in np.meshgrid(at, at, indexing="ij"))
-        there = self._first_places(ids, rows, columns, pose, now=True)
-        seen = ids[rows, columns] > 0
-        c, r = (np.round((there[:, k] + 0.5) / step - 0.5).astype(np.int32) for k in (0, 1))
-        inside = seen & (c >= 0) & (c < side) & (r >= 0) & (r < side)
-        r, c = r * inside, c * inside
-        nearest = self._first_places(self._ids0, r, c, self._pose0, now=False)[:, 2]
-        both = inside & (nearest > 0) & (there[:, 2] <= nearest + _VISIBLE_CM)
-        here = (np.stack([columns, rows], 1) + 0.5) * step - 0.5
-        flow = np.where(seen[:, None], there[:, :2] - here, 0.0)
-        valid = seen.astype(np.uint8) + both
-        return flow.reshape(n, n, 2).astype(np.float16), valid.reshape(n, n).astype(np.uint8)
+    def _load(self, posed: Posed, pose: Pose) -> bool:
+        """Bring the frame's vertices to the screen; whether the lips are open."""
+        look = self.lookup
+        head = look.rows("head")
+        head[:, :3], head[:, 4:7] = posed.vertices, posed.normals
+        head[: len(posed.soft), 8:11] = posed.soft
+        lash = look.rows("lash")
+        lash[:, :3], lash[:, 4:7] = lash_points(posed, self.figure, self.look)
+        if self.figure.beard is not None:
+            look.rows("beard")[:, :3] = self._beard_points(posed)
+        look.stand(pose)
+        look.see(self._lens, self.side / self.size)
+        axes = posed.axes @ pose.head[:3, :3].T
+        centres = self.figure.centres @ pose.head[:3, :3].T + pose.head[:3, 3]
+        self.gpu.set({"eye_at": centres, "eye_axis": axes}, ("eye",))
+        upper, lower = self.model.basis.at_landmarks(posed.vertices)[INNER_LIPS]
+        gape = float((upper - lower)[:, 1].max())
+        self.gpu.set({"gape": float(np.clip(gape / 2.2, 0.0, 1.0))}, ("mouth",))
+        return gape > 0.04 or self.always_open
 
-    def _first_places(self, ids: Int, rows: Int, columns: Int, pose: Pose, now: bool) -> Float:
-        """[N, 3] px and distance in the first frame; ``ids`` are this frame's (``now``) or the first's."""
-        out = np.empty((len(rows), 3), np.float32)
-        look, first, lens = self.lookup, self._pose0, self.lens
-        first_places(
-            ids, rows, columns, self.size / self.gpu.targets.side,
-            np.array([lens.focal, lens.cx, lens.cy], np.float32), look.corners,
-            np.ascontiguousarray(look.table[:, 0]) if now else look.first, pose.body, pose.head,
-            look.first, first.body, first.head, out,
-        )  # fmt: skip
-        return out
-
-    def landmarks(self, posed: Posed, pose: Pose) -> tuple[Float, tuple[Float, Float]]:
-        """[478, 2] px; and px of the lids (left eye, right eye), [2, 9, 2], from image left to right."""
-        model, lens = self.model, self.lens
-        seen = project(blend(posed.vertices, model.weight, pose), lens)
+    def _landmarks(self, posed: Posed, pose: Pose) -> Float:
+        """[478, 2] px; and the lids' shadow on the eyes."""
+        model, step = self.model, self.size / self.side
+        seen = (self.lookup.screen[self.lookup.slices["head"], :2] + 0.5) * np.float32(step) - np.float32(0.5)
         points = np.empty((478, 2), np.float32)
         points[:468] = model.basis.at_landmarks(seen)
         right, up = np.array([1.0, 0, 0], np.float32), np.array([0, 1.0, 0], np.float32)
@@ -297,119 +268,83 @@ class PersonRenderer:
             y = up - axis * (up @ axis)
             x, y = (0.59 * self.look.iris_size * v / np.linalg.norm(v) for v in (x, y))
             points[start : start + 5] = project(
-                np.stack([middle, middle + x, middle + y, middle - x, middle - y]), lens
+                np.stack([middle, middle + x, middle + y, middle - x, middle - y]), self.lens
             )
-        return points, (points[LEFT_LIDS[:, ::-1]], points[RIGHT_LIDS])
+        for part, lids in zip(
+            model.eye_slices, (points[LEFT_LIDS[:, ::-1]], points[RIGHT_LIDS]), strict=True
+        ):
+            upper, lower = (np.ascontiguousarray(v) for v in lids)
+            light = np.ones(len(seen[part]), np.float32)
+            lid_light(seen[part], upper, lower, light, light.copy())
+            self.lookup.stood[part, 12] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
+        return points
 
-    def _upload(self, posed: Posed, pose: Pose, lids: tuple[Float, Float]) -> None:
-        model, look = self.model, self.lookup
-        head = look.table[look.slices["head"]]
-        head[:, 0, :3], head[:, 1, :3] = posed.vertices, posed.normals
-        head[: len(posed.soft), 2, :3] = posed.soft
-        for eye, part in enumerate(model.eye_slices):
-            seen = project(posed.vertices[part] @ pose.head[:3, :3].T + pose.head[:3, 3], self.lens)
-            light = np.ones(len(seen), np.float32)
-            lid_light(
-                seen,
-                np.ascontiguousarray(lids[eye][0]),
-                np.ascontiguousarray(lids[eye][1]),
-                light,
-                light.copy(),
-            )
-            head[part, 3, 0] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
-        self.head.write("in_pos", posed.vertices)
-        if self.figure.beard is not None:
-            look.points("beard")[:] = self._beard_points(posed)
-            self._meshes["beard"].write("in_pos", look.points("beard"))
-        points, normals = lash_points(posed, self.figure, self.look)
-        look.points("lash")[:] = points
-        self._meshes["lash"].write("in_pos", points)
-        self._meshes["lash"].write("in_normal", normals)
-        look.upload()
-        axes = posed.axes @ pose.head[:3, :3].T
-        centres = self.figure.centres @ pose.head[:3, :3].T + pose.head[:3, 3]
-        self.gpu.set({"eye_at": centres, "eye_axis": axes}, ("eye",))
-        upper, lower = model.basis.at_landmarks(posed.vertices)[INNER_LIPS]
-        self.open = bool((upper - lower)[:, 1].max() > 0.04) or self.always_open
-        self.gpu.set({"gape": float(np.clip((upper - lower)[:, 1].max() / 2.2, 0.0, 1.0))}, ("mouth",))
+    def _flow(self) -> tuple[NDArray[np.float16], Bytes]:
+        """Where the middles of blocks of 4 x 4 px were in the first frame, and whether it shows them."""
+        side, n, look = self.side, self.size // 4, self.lookup
+        step = self.size / side
+        at = ((np.arange(n) + 0.5) * 4 / step).astype(np.int32)
+        there = np.empty((n, n, 3), np.float32)
+        first_places(self._ids, at, self._stood0, look.screen, look.corners, self._lens, there)
+        seen = self._ids[at[:, None], at] > 0
+        c, r = (np.round((there[..., k] + 0.5) / step - 0.5).astype(np.int32) for k in (0, 1))
+        inside = seen & (c >= 0) & (c < side) & (r >= 0) & (r < side)
+        near = self._near0[r * inside, c * inside]
+        both = inside & (near > 0) & (there[..., 2] <= 1.0 / np.maximum(near, 1e-6) + _VISIBLE_CM)
+        px = (at + 0.5) * step - 0.5
+        here = np.stack(np.meshgrid(px, px), 2)
+        flow = np.where(seen[..., None], there[..., :2] - here, 0.0).astype(np.float16)
+        return flow, seen.astype(np.uint8) + both
 
-    def _draw_shadow(self, proj: Float) -> None:
-        g = self.gpu
-        g.targets.shadow.use()
-        g.targets.shadow.clear(depth=1.0)
-        g.set({"proj": proj, "cut": _SHADOW_CUT}, ("shadow_card", "shadow_solid"))
-        g.context.enable(g.moderngl.CULL_FACE)
-        g.context.front_face = "ccw"
-        self.head.draw("shadow_solid", "coarse")
-        g.context.front_face = "cw"
-        g.context.disable(g.moderngl.CULL_FACE)
-        if "frame" in self._meshes:
-            self._meshes["frame"].draw("shadow_solid", "all")
-        for name in ("hair", "beard"):
-            if name in self._meshes:
-                self._meshes[name].draw("shadow_card", "few")
-
-    def _draw_seen(self) -> None:
-        """Which triangle every sample sees. What has no holes goes first and hides much of what has."""
-        g = self.gpu
-        g.targets.seen.use()
-        g.targets.seen.clear(depth=1.0)
-        g.context.enable(g.moderngl.CULL_FACE)
-        self._see(self.head, "skin", Kind.SKIN, "seen_solid")
-        self._see(self.head, "eyes", Kind.EYE, "seen_solid")
-        if self.open:
-            self._see(self.head, "mouth", Kind.MOUTH, "seen_solid")
-        g.context.disable(g.moderngl.CULL_FACE)
-        for name, kind, programme in (
-            ("frame", Kind.FRAME, "seen_solid"), ("cloth", Kind.CLOTH, "seen_cloth"),
-            ("lash", Kind.LASH, "seen_lash"), ("beard", Kind.BEARD, "seen_card"),
-            ("hair", Kind.HAIR, "seen_card"),
-        ):  # fmt: skip
-            if name in self._meshes:
-                self._see(self._meshes[name], "all", kind, programme)
-
-    def _see(self, mesh: GpuMesh, group: str, kind: Kind, programme: str) -> None:
-        self.gpu.set({"first_id": self.lookup.first_id[kind]}, (programme,))
-        mesh.draw(programme, group)
-
-    def _draw_materials(self, ids: Int) -> None:
-        g, m = self.gpu, self.gpu.moderngl
-        rectangles(ids, len(Kind), self._corners, self._starts)
-        self._rectangles.write("in_corner", self._corners[: self._starts[-1]])
-        g.context.disable(m.DEPTH_TEST)
-        g.targets.shaded.use()
-        g.targets.shaded.clear()
-        for kind, programme in _SHADED.items():
-            first, end = (int(v) for v in self._starts[kind : kind + 2])
-            if end > first:
+    def _shade_samples(self, shade: Float) -> None:
+        """Colours and labels of all samples, into ``_samples``."""
+        look, lines = self.lookup, np.zeros(len(Kind) + 2, np.int32)
+        end = gather(self._ids, (Kind.SKIN, Kind.FRAME), 0, look.stood, look.screen, look.corners,
+                     self._rows, self._where, lines)  # fmt: skip
+        last = end
+        if "lens" in look.slices:
+            ids, near = np.zeros_like(self._ids), self._near.copy()
+            look.draw((Kind.LENS,), ids, near, self._cover, _HAIR_CUT)
+            last = gather(ids, (Kind.LENS, Kind.LENS), end, look.stood, look.screen, look.corners,
+                          self._rows, self._where, lines)  # fmt: skip
+        self.gpu.begin(shade, self._rows[:last])
+        for kind, material in _MATERIALS.items():
+            if kind in (Kind.HAIR, Kind.BEARD):
                 value = float(label("beard" if kind == Kind.BEARD else "hair"))
-                g.set({"kind": int(kind), "hair_value": value}, (programme,))
-                self._rectangles.draw_rows(programme, first, end - first)
-        g.context.enable(m.DEPTH_TEST)
-        g.targets.forward.use()
-        g.context.depth_func = "=="
-        self._meshes["lash"].draw("lash", "all")
-        if "frame" in self._meshes:
-            self._meshes["frame"].draw("glasses", "all")
-        g.context.depth_func = "<"
-        if "lens" in self._meshes:
-            self._draw_lens()
-
-    def _draw_lens(self) -> None:
-        g, m = self.gpu, self.gpu.moderngl
-        g.targets.only_colour.use()
-        g.context.enable(m.BLEND)
-        g.context.blend_func = (m.SRC_ALPHA, m.ONE_MINUS_SRC_ALPHA, m.ONE, m.ONE_MINUS_SRC_ALPHA)
-        g.targets.only_colour.depth_mask = False
-        self._meshes["lens"].draw("lens", "all")
-        g.targets.only_colour.depth_mask = True
-        g.context.disable(m.BLEND)
+                self.gpu.set({"hair_value": value}, ("hair",))
+            self.gpu.shade(material, *(int(v) for v in lines[kind : kind + 2]))
+        shaded = self.gpu.read(last)
+        scatter(shaded[:end], self._where[:end], self._samples)
+        at = ((np.arange(self.size) + 0.5) * self.side / self.size).astype(int)
+        self._labels = self._samples[at[:, None], at, 3]
+        if last > end:
+            veil(shaded[end:], self._where[end:last], self._samples, self.scene.backdrop, label("glasses"))
 
 
-def _rigid(mesh: Mesh, weight: float, kind: Kind) -> Part:
-    w = np.ones(len(mesh.points), np.float32) if weight else 0.9 * head_weight(mesh.points)
-    return Part(mesh.points, w.astype(np.float32), {kind: mesh.triangles}, mesh.normal, mesh.points,
-                mesh.points[:, :2].copy(), mesh.paint)  # fmt: skip
+def _rigid(mesh: Mesh, weight: Float, kind: Kind, cut: Clothes | None) -> Part:
+    n = len(mesh.points)
+    rim = None
+    if cut is not None:
+        rim = np.where(mesh.paint[:, 0] < 0.5, collar_drop(mesh.points, cut) - 0.45, 9.0).astype(np.float32)
+    return Part(
+        mesh.points, np.broadcast_to(weight, n).astype(np.float32), {kind: mesh.triangles}, mesh.normal,
+        mesh.points, 0, None, mesh.paint, rim=rim, shadow=mesh.triangles if kind == Kind.FRAME else None,
+    )  # fmt: skip
+
+
+def _strands(cards: Cards, points: Float, kind: Kind) -> Part:
+    return Part(
+        points, cards.weight, {kind: cards.triangles}, cards.normal, cards.tangent, len(points), cards.uv,
+        cards.paint, shadow=cards.few,
+    )  # fmt: skip
+
+
+def _levels(cover: Bytes) -> list[Float]:
+    """``cover`` [H, W] as float32 0..1, and smaller and smaller."""
+    levels = [cover.astype(np.float32) / 255.0]
+    for _ in range(4):
+        levels.append(np.asarray(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)))
+    return levels
 
 
 def _fitting(texture: Bytes, samples_cm: float) -> Bytes:
