@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -104,6 +106,30 @@ def _margin(mean: Float, row: Int) -> tuple[Float, Float]:
     return mean[order, 0], mean[order, 1]
 
 
+@lru_cache(maxsize=2)
+def _eye_moves(eye: int) -> Float:
+    """[80, 3] how identity moves an eyeball as a whole."""
+    model = head_model()
+    return np.asarray(model.basis.identity[:, model.eye_slices[eye]].mean(1), np.float32)
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _averaged(start: Int, neighbour: Int, share: Float, steps: int, normals: Float, out: Float) -> None:
+    """``steps`` times the sparse matrix (start, neighbour, share) on ``normals`` [N, 3]."""
+    other = normals.copy()
+    for step in range(steps):
+        for i in range(len(start) - 1):
+            x, y, z = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for j in range(start[i], start[i + 1]):
+                k, w = neighbour[j], share[j]
+                x += w * other[k, 0]
+                y += w * other[k, 1]
+                z += w * other[k, 2]
+            out[i, 0], out[i, 1], out[i, 2] = x, y, z
+        if step + 1 < steps:
+            other[:] = out
+
+
 def make_figure(look: Look, clothes: Clothes) -> Figure:
     """Geometry of a person."""
     model = head_model()
@@ -111,7 +137,7 @@ def make_figure(look: Look, clothes: Clothes) -> Figure:
     neutral = basis.shape(look.identity)
     centres = np.empty((2, 3), np.float32)
     for k, part in enumerate(model.eye_slices):
-        moved = np.tensordot(look.identity, basis.identity[:, part].mean(1), 1).astype(np.float32)
+        moved = (look.identity @ _eye_moves(k)).astype(np.float32)
         neutral[part] = basis.mean[part] + moved
         centres[k] = basis.eye_centre[k] + moved
     normals = _normals(neutral)[:count]
@@ -169,10 +195,10 @@ def pose_figure(figure: Figure, motion: Float) -> Posed:
         axis = vertices[iris].mean(0) - figure.centres[eye]
         axes[eye] = axis / np.linalg.norm(axis)
     normals = _normals(vertices)
-    soft = normals[: len(model.hair)]
-    for _ in range(5):
-        soft = model.smooth @ soft
-    return Posed(vertices, normals, np.asarray(soft, np.float32), axes)
+    soft = np.empty((len(model.hair), 3), np.float32)
+    around = model.smooth
+    _averaged(around.indptr, around.indices, around.data, 5, normals[: len(soft)], soft)
+    return Posed(vertices, normals, soft, axes)
 
 
 def _keep_out(figure: Figure, vertices: Float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,9 +39,19 @@ _FACES: dict[str, tuple[tuple[str, float], ...]] = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1)
+def _mouths() -> NDArray[np.float64]:
+    return np.asarray(viseme_table(_PHONES)[0], np.float64)
+
+
+@lru_cache(maxsize=64)
+def _columns(prefix: str) -> tuple[int, ...]:
+    return tuple(MOTION.columns(prefix))
+
+
 def _add(motion: Float, prefix: str, value: float, rng: Rng) -> None:
     """Both sides of a unit, a little unequal."""
-    for column in MOTION.columns(prefix):
+    for column in _columns(prefix):
         if column < 52 or MOTION.names[column] == prefix:
             motion[column] += value * float(rng.uniform(0.75, 1.15))
 
@@ -57,7 +69,7 @@ def first_motion(rng: Rng) -> Float:
 
 
 def _speech(motion: Float, rng: Rng) -> None:
-    table, _ = viseme_table(_PHONES)
+    table = _mouths()
     a, b = rng.integers(0, len(_PHONES), 2)
     t = float(rng.choice([0.0, 1.0, rng.random()]))
     mouth = (1 - t) * table[a] + t * table[b]
@@ -96,8 +108,8 @@ def lively_motion(rng: Rng, first: Float) -> Float:
     if rng.random() < 0.12:
         motion[int(rng.integers(0, 52))] += rng.uniform(0.3, 1.0)
     _eyes(motion, rng)
-    motion[MOTION.columns("eyeLook")] = 0.0
-    motion[MOTION.columns("pupil")] = 0.0
+    motion[list(_columns("eyeLook"))] = 0.0
+    motion[list(_columns("pupil"))] = 0.0
     motion[MOTION.expression] = np.clip(motion[MOTION.expression], 0.0, 1.0)
     sealed = motion[MOTION.index("lipsSealed")]
     motion[MOTION.index("jawOpen")] *= 1.0 - 0.75 * sealed

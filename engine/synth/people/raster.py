@@ -17,11 +17,14 @@ __all__ = ["CARD", "LASH", "RIM", "SOLID", "draw", "place", "screen_of", "shadow
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
 
+_THIN, _ENDS = np.float32(1.4), np.float32(0.75)  # cards need more and more cover from 3/4 of their length on
+_NOTHING = np.float32(0.0)
+
 SOLID, RIM, CARD, LASH = range(4)
 """Holes of a mesh: none; where the fourth screen column is negative; by a texture of strands; lashes."""
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def place(table: Float, first: int, end: int, turned: bool, body: Float, head: Float, out: Float) -> None:
     """Rows ``first`` to ``end`` of ``table`` [V, 16] from head to camera space, into ``out`` [V, 16].
 
@@ -47,7 +50,7 @@ def place(table: Float, first: int, end: int, turned: bool, body: Float, head: F
                 out[i, 8 + r] = m[r, 0] * x + m[r, 1] * y + m[r, 2] * z
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def screen_of(stood: Float, first: int, end: int, lens: Float, per_px: float, out: Float) -> None:
     """Screen rows of placed vertices; ``lens`` [3] focal length and centre (px), ``per_px`` samples a px."""
     for i in range(first, end):
@@ -57,7 +60,7 @@ def screen_of(stood: Float, first: int, end: int, lens: Float, per_px: float, ou
         out[i, 2] = near
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def shadow_of(stood: Float, first: int, end: int, sun: Float, side: int, out: Float) -> None:
     """Screen rows of placed vertices as the light sees them; ``sun`` [4, 4] to its clip space."""
     half = np.float32(0.5 * side)
@@ -68,90 +71,106 @@ def shadow_of(stood: Float, first: int, end: int, sun: Float, side: int, out: Fl
         out[i, 2] = 0.5 - 0.5 * (sun[2, 0] * x + sun[2, 1] * y + sun[2, 2] * z + sun[2, 3])
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
 def _cover(cover: Float, u: float, v: float) -> float:
-    """``cover`` [H, W] at (u, v), bilinear; u repeats."""
+    """``cover`` [H, W] at (u, v), bilinear; u repeats, W is a power of two."""
     high, wide = cover.shape
-    x, y = u * wide - 0.5, min(max(v * high - 0.5, 0.0), high - 1.001)
-    x -= np.floor(x / wide) * wide
-    c, r = int(x), int(y)
-    fx, fy = x - c, y - r
-    c %= wide
-    d = c + 1 if c + 1 < wide else 0
+    x = u * np.float32(wide) - np.float32(0.5)
+    y = min(max(v * np.float32(high) - np.float32(0.5), _NOTHING), np.float32(high) - np.float32(1.001))
+    left, r = np.floor(x), np.uint32(y)
+    fx, fy = x - left, y - np.float32(r)
+    c = np.uint32(np.int32(left) & (wide - 1))
+    d = np.uint32((np.int32(left) + 1) & (wide - 1))
     top = cover[r, c] + fx * (cover[r, d] - cover[r, c])
     low = cover[r + 1, c] + fx * (cover[r + 1, d] - cover[r + 1, c])
     value: float = top + fy * (low - top)
     return value
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _air(holes: int, row: Float, cover: Float, cut: float) -> bool:
-    """Whether a sample with these values (rim, u, v, along) is a hole."""
-    if holes == 1:
-        return bool(row[0] < 0.0)
-    if holes == 2:
-        return bool(_cover(cover, row[1], row[2]) < cut + 0.35 * max(4.0 * row[3] - 3.0, 0.0))
-    a = row[1] * 26.0 + 0.3 * row[2]
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _between_lashes(u: float, v: float, longest: float) -> bool:
+    a = u * 26.0 + 0.3 * v
     a -= np.floor(a)
-    wide = 0.9 - 0.55 * row[2]
-    return bool((row[2] > 0.16 and abs(a - 0.5) > 0.5 * wide) or row[2] > row[3])
+    return bool((v > 0.16 and abs(a - 0.5) > 0.45 - 0.275 * v) or v > longest)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _cross(slope: float, at: float, low: float, top: float) -> tuple[float, float]:
+    """The span ``low`` .. ``top`` of a row, cut by an edge at column ``at``."""
+    if slope > 1e-9:
+        return max(low, at), top
+    if slope < -1e-9:
+        return low, min(top, at)
+    return low, top
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _inverse(slope: float) -> float:
+    return np.float32(1.0) / slope if abs(slope) > 1e-9 else _NOTHING
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def draw(
     ids: Int, near: Float, screen: Float, table: Float, triangles: Int, first_id: int, cull: int,
     holes: int, cover: Float, cut: float,
 ) -> None:  # fmt: skip
     """Draw triangles [F, 3] where they are nearer than ``near`` [H, W]; their ids count from ``first_id``.
 
-    ``cull`` 1 drops triangles that run clockwise seen with rows downwards, -1 the others, 0 none.
+    ``cull`` 1 drops triangles that run clockwise seen with rows downwards, -1 the others, 0 none. ``table``
+    [V, 16] has the places in ``cover`` [h, w] of meshes with such holes, air where it is below ``cut``.
     """
     high, wide = near.shape
-    row, slope, base = np.empty(4, np.float32), np.empty(3), np.empty(3)
+    one = np.float32(1.0)
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        ax, ay = float(screen[a, 0]), float(screen[a, 1])
-        bx, by = float(screen[b, 0]) - ax, float(screen[b, 1]) - ay
-        cx, cy = float(screen[c, 0]) - ax, float(screen[c, 1]) - ay
+        a, b, c = np.uint32(triangles[f, 0]), np.uint32(triangles[f, 1]), np.uint32(triangles[f, 2])
+        ax, ay = screen[a, 0], screen[a, 1]
+        bx, by = screen[b, 0] - ax, screen[b, 1] - ay
+        cx, cy = screen[c, 0] - ax, screen[c, 1] - ay
         area = bx * cy - by * cx
         if area == 0.0 or cull * area > 0.0:
             continue
-        y0 = max(int(np.ceil(ay + min(0.0, by, cy))), 0)
-        y1 = min(int(np.floor(ay + max(0.0, by, cy))), high - 1)
-        left = max(np.ceil(ax + min(0.0, bx, cx)), 0.0)
-        right = min(np.floor(ax + max(0.0, bx, cx)), wide - 1.0)
+        y0 = max(int(np.ceil(ay + min(np.float32(0.0), by, cy))), 0)
+        y1 = min(int(np.floor(ay + max(np.float32(0.0), by, cy))), high - 1)
+        left = max(int(np.ceil(ax + min(np.float32(0.0), bx, cx))), 0)
+        right = min(int(np.floor(ax + max(np.float32(0.0), bx, cx))), wide - 1)
         if y0 > y1 or left > right:
             continue
-        z0 = screen[a, 2]
-        z1, z2 = screen[b, 2] - z0, screen[c, 2] - z0
-        slope[1], slope[2] = cy / area, -by / area
-        slope[0] = -slope[1] - slope[2]
+        inverse = one / area
+        x1, x2, v1, v2 = cy * inverse, -by * inverse, -cx * inverse, bx * inverse
+        x0, v0 = -x1 - x2, -v1 - v2
+        # Edge k is crossed at column rise_k * (y - ay) + at_k + ax.
+        inv0, inv1, inv2 = _inverse(x0), _inverse(x1), _inverse(x2)
+        rise0, rise1, rise2 = -v0 * inv0, -v1 * inv1, -v2 * inv2
+        z0, dz1, dz2 = screen[a, 2], screen[b, 2] - screen[a, 2], screen[c, 2] - screen[a, 2]
+        zx = dz1 * x1 + dz2 * x2
         for y in range(y0, y1 + 1):
-            base[1] = -(y - ay) * cx / area - slope[1] * ax
-            base[2] = (y - ay) * bx / area - slope[2] * ax
-            base[0] = 1.0 - base[1] - base[2]
-            low, top = left, right
-            for k in range(3):
-                if slope[k] > 1e-9:
-                    low = max(low, -base[k] / slope[k])
-                elif slope[k] < -1e-9:
-                    top = min(top, -base[k] / slope[k])
-                elif base[k] < 0.0:
-                    top = -1.0
-            for x in range(int(np.ceil(low - 1e-4)), int(np.floor(top + 1e-4)) + 1):
-                w1, w2 = np.float32(base[1] + slope[1] * x), np.float32(base[2] + slope[2] * x)
-                z = z0 + w1 * z1 + w2 * z2
+            dy = np.float32(y) - ay
+            low, top = np.float32(left), np.float32(right)
+            low, top = _cross(x0, rise0 * dy - inv0 + ax, low, top)
+            low, top = _cross(x1, rise1 * dy + ax, low, top)
+            low, top = _cross(x2, rise2 * dy + ax, low, top)
+            first, last = int(np.ceil(low - np.float32(1e-4))), int(np.floor(top + np.float32(1e-4)))
+            w1y, w2y = v1 * dy, v2 * dy
+            zy = z0 + w1y * dz1 + w2y * dz2
+            for x in range(first, last + 1):
+                dx = np.float32(x) - ax
+                z = zy + zx * dx
                 if z <= near[y, x]:
                     continue
                 if holes:
-                    w0 = np.float32(1.0) - w1 - w2
+                    w1, w2 = w1y + x1 * dx, w2y + x2 * dx
+                    w0 = one - w1 - w2
                     if holes == 1:
-                        row[0] = w0 * screen[a, 3] + w1 * screen[b, 3] + w2 * screen[c, 3]
+                        if w0 * screen[a, 3] + w1 * screen[b, 3] + w2 * screen[c, 3] < 0.0:
+                            continue
                     else:
-                        row[1] = w0 * table[a, 7] + w1 * table[b, 7] + w2 * table[c, 7]
-                        row[2] = w0 * table[a, 11] + w1 * table[b, 11] + w2 * table[c, 11]
-                        row[3] = w0 * table[a, 12] + w1 * table[b, 12] + w2 * table[c, 12]
-                    if _air(holes, row, cover, cut):
-                        continue
+                        u = w0 * table[a, 7] + w1 * table[b, 7] + w2 * table[c, 7]
+                        v = w0 * table[a, 11] + w1 * table[b, 11] + w2 * table[c, 11]
+                        p = w0 * table[a, 12] + w1 * table[b, 12] + w2 * table[c, 12]
+                        if holes == 2:
+                            if _cover(cover, u, v) < cut + _THIN * max(p - _ENDS, _NOTHING):
+                                continue
+                        elif _between_lashes(u, v, p):
+                            continue
                 near[y, x] = z
                 ids[y, x] = first_id + f

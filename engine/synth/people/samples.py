@@ -16,7 +16,20 @@ Int = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _four(
+    rows: Float, a: int, b: int, c: int, u: float, v: float, w: float, k: int
+) -> tuple[float, float, float, float]:
+    """Numbers k .. k + 3 of three rows, blended."""
+    return (
+        u * rows[a, k] + v * rows[b, k] + w * rows[c, k],
+        u * rows[a, k + 1] + v * rows[b, k + 1] + w * rows[c, k + 1],
+        u * rows[a, k + 2] + v * rows[b, k + 2] + w * rows[c, k + 2],
+        u * rows[a, k + 3] + v * rows[b, k + 3] + w * rows[c, k + 3],
+    )
+
+
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gather(
     ids: Int, kinds: tuple[int, int], row: int, stood: Float, screen: Float, corners: Int, out: Float,
     where: Int, rows: Int,
@@ -38,6 +51,7 @@ def gather(
         The first line that was not used.
     """
     side, wide = ids.shape[0], out.shape[1]
+    flat, place = out.reshape(-1, 16), where.reshape(-1)
     counts, at = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     for y in range(side):
         for x in range(side):
@@ -54,8 +68,8 @@ def gather(
             kind = key >> 24
             if kind < kinds[0] or kind > kinds[1]:
                 continue
-            t = key & 0xFFFFFF
-            a, b, c = corners[t, 0], corners[t, 1], corners[t, 2]
+            t = np.uint32(key & 0xFFFFFF)
+            a, b, c = np.uint32(corners[t, 0]), np.uint32(corners[t, 1]), np.uint32(corners[t, 2])
             ax, ay = screen[a, 0], screen[a, 1]
             bx, by, cx, cy = screen[b, 0] - ax, screen[b, 1] - ay, screen[c, 0] - ax, screen[c, 1] - ay
             px, py = np.float32(x) - ax, np.float32(y) - ay
@@ -67,11 +81,15 @@ def gather(
             w0, w1, w2 = w0 * total, w1 * total, w2 * total
             i = at[kind]
             at[kind] = i + 1
-            r, column = i // wide, i % wide
-            for k in range(16):
-                out[r, column, k] = w0 * stood[a, k] + w1 * stood[b, k] + w2 * stood[c, k]
-            out[r, column, 3] = corners[t, 3]
-            where[r, column] = y * side + x
+            at_x, at_y, at_z, _ = _four(stood, a, b, c, w0, w1, w2, 0)
+            n = _four(stood, a, b, c, w0, w1, w2, 4)
+            s = _four(stood, a, b, c, w0, w1, w2, 8)
+            p = _four(stood, a, b, c, w0, w1, w2, 12)
+            flat[i, 0], flat[i, 1], flat[i, 2], flat[i, 3] = at_x, at_y, at_z, corners[t, 3]
+            flat[i, 4], flat[i, 5], flat[i, 6], flat[i, 7] = n
+            flat[i, 8], flat[i, 9], flat[i, 10], flat[i, 11] = s
+            flat[i, 12], flat[i, 13], flat[i, 14], flat[i, 15] = p
+            place[i] = y * side + x
     return row
 
 
@@ -123,7 +141,7 @@ def taps(side: int, size: int) -> tuple[Int, Float]:
     return first, weight.astype(np.float32)
 
 
-@nb.njit(cache=True, nogil=True, fastmath=True)
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def compose(samples: Bytes, backdrop: Bytes, first: Int, weight: Float, out: Float) -> None:
     """Average ``samples`` [S, S, 4] to ``out`` [N, N, 3]; where the label is 0 ``backdrop`` shows."""
     size, count = weight.shape

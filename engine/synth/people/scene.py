@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -248,22 +249,29 @@ def frame_lens(points: Float, scene: Scene, size: int) -> Lens:
     return Lens(wide * scale, (size - 1) / 2 - x * scale, (size - 1) / 2 - y * scale)
 
 
+@lru_cache(maxsize=1)
+def _grain() -> Float:
+    """Noise N(0, 1), long enough that no two frames of a person share a stretch of it often."""
+    return np.random.default_rng(11).standard_normal(1 << 21, np.float32)
+
+
 def spoil(rgb: Float, scene: Scene, rng: Rng) -> Bytes:
     """What lens, sensor and compression leave of ``rgb`` float32 [S, S, 3] 0..255."""
-    gray = rgb.mean(2, keepdims=True)
-    rgb = (gray + (rgb - gray) * scene.saturation) * scene.warmth
+    gray = np.full((3, 3), (1.0 - scene.saturation) / 3.0)
+    tone = scene.warmth[:, None] * (gray + scene.saturation * np.eye(3))
+    bgr = cv2.transform(rgb, tone[::-1].astype(np.float32))
     size = rgb.shape[0]
     if scene.shrink < 1.0:
-        small = cv2.resize(rgb, None, fx=scene.shrink, fy=scene.shrink, interpolation=cv2.INTER_AREA)
-        rgb = np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
+        small = cv2.resize(bgr, None, fx=scene.shrink, fy=scene.shrink, interpolation=cv2.INTER_AREA)
+        bgr = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
     if scene.blur > 0.25:
-        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), scene.blur), np.float32)
+        bgr = cv2.GaussianBlur(bgr, (0, 0), scene.blur)
+    grain, strength = np.zeros_like(bgr), 0.0
     if scene.noise > 0.3:
-        grain = np.empty(rgb.shape, np.float32)
-        rng.standard_normal(dtype=np.float32, out=grain)
-        rgb = rgb + scene.noise * grain
-    image = np.clip(rgb, 0, 255).astype(np.uint8)
+        first = int(rng.integers(_grain().size - bgr.size)) if bgr.size < _grain().size else 0
+        grain, strength = np.resize(_grain()[first : first + bgr.size], bgr.shape), scene.noise
+    image = cv2.addWeighted(bgr, 1.0, grain, strength, -0.5, dtype=cv2.CV_8U)
     if scene.quality < 93:
-        _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, scene.quality])
-        image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
-    return np.ascontiguousarray(image)
+        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, scene.quality])
+        image = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
