@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.animators.mesh.geometry import project
 from engine.face.basis import FaceBasis
 from engine.face.fitter import FaceFit
 from kernels.raster import Canvas
@@ -91,13 +92,12 @@ class FrameGeometry:
         Returns float32 [N, 3]: crop px and camera distance; ``moved=False`` leaves out the head
         motion (where the points were in the photo).
         """
-        q = points @ self.camera[:, :3].T + self.camera[:, 3]
-        if moved:
-            q = q @ self.head[:, :3].T + self.head[:, 3]
-        distance = -q[:, 2]
-        u = self.centre[0] + self.focal * q[:, 0] / distance
-        v = self.centre[1] - self.focal * q[:, 1] / distance
-        return np.stack([u, v, distance], 1).astype(np.float32)
+        out, follows = np.empty((len(points), 3), np.float32), np.full(len(points), moved, np.float32)
+        cx, cy = self.centre
+        project(
+            np.ascontiguousarray(points, np.float32), follows, self.camera, self.head, self.focal, cx, cy, out
+        )
+        return out
 
 
 class Layer(Protocol):
