@@ -8,6 +8,8 @@ backdrop.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ __all__ = ["CARD", "LASH", "RIM", "SOLID", "draw", "place", "screen_of", "shadow
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
+Real = Any  # a number inside numba
 
 _THIN, _ENDS = np.float32(1.4), np.float32(0.75)  # cards need more and more cover from 3/4 of their length on
 _NOTHING = np.float32(0.0)
@@ -72,7 +75,7 @@ def shadow_of(stood: Float, first: int, end: int, sun: Float, side: int, out: Fl
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
-def _cover(cover: Float, u: float, v: float) -> float:
+def _cover(cover: Float, u: Real, v: Real) -> Real:
     """``cover`` [H, W] at (u, v), bilinear; u repeats, W is a power of two."""
     high, wide = cover.shape
     x = u * np.float32(wide) - np.float32(0.5)
@@ -83,19 +86,18 @@ def _cover(cover: Float, u: float, v: float) -> float:
     d = np.uint32((np.int32(left) + 1) & (wide - 1))
     top = cover[r, c] + fx * (cover[r, d] - cover[r, c])
     low = cover[r + 1, c] + fx * (cover[r + 1, d] - cover[r + 1, c])
-    value: float = top + fy * (low - top)
-    return value
+    return top + fy * (low - top)
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
-def _between_lashes(u: float, v: float, longest: float) -> bool:
+def _between_lashes(u: Real, v: Real, longest: Real) -> bool:
     a = u * 26.0 + 0.3 * v
     a -= np.floor(a)
     return bool((v > 0.16 and abs(a - 0.5) > 0.45 - 0.275 * v) or v > longest)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cross(slope: float, at: float, low: float, top: float) -> tuple[float, float]:
+def _cross(slope: Real, at: Real, low: Real, top: Real) -> tuple[Real, Real]:
     """The span ``low`` .. ``top`` of a row, cut by an edge at column ``at``."""
     if slope > 1e-9:
         return max(low, at), top
@@ -105,7 +107,7 @@ def _cross(slope: float, at: float, low: float, top: float) -> tuple[float, floa
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _inverse(slope: float) -> float:
+def _inverse(slope: Real) -> Real:
     return np.float32(1.0) / slope if abs(slope) > 1e-9 else _NOTHING
 
 

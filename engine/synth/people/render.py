@@ -107,8 +107,9 @@ class PersonRenderer:
         self.look, self.figure, self.clothes, self.scene, self.lens = look, figure, clothes, scene, lens
         self._lens = np.array([lens.focal, lens.cx, lens.cy], np.float32)
         samples_cm = lens.focal / scene.distance * self.side / self.size
-        self._textures = [self.gpu.texture(_fitting(t, samples_cm), mipmaps=False)
-                          for t in (paint_skin(look), paint_relief(look))]  # fmt: skip
+        chart = _chart_side(samples_cm)
+        painted = (paint_skin(look, chart), paint_relief(look, chart))
+        self._textures = [self.gpu.texture(pixels, mipmaps=False) for pixels in painted]
         self.lookup.load(self._parts(figure, first, look))
         self.lookup.stand(pose)
         self._stood0, self._first = self.lookup.stood.copy(), True
@@ -347,15 +348,12 @@ def _levels(cover: Bytes) -> list[Float]:
     return levels
 
 
-def _fitting(texture: Bytes, samples_cm: float) -> Bytes:
-    """``texture`` of the skin chart at the resolution that ``samples_cm`` samples a cm can show."""
-    texels = texture.shape[0] / _CHART_CM
-    while texels > 1.4 * samples_cm and texture.shape[0] > CHART // 8:
-        texture = np.asarray(
-            cv2.resize(texture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        texels /= 2.0
-    return texture
+def _chart_side(samples_cm: float) -> int:
+    """Side of the skin chart, px, that ``samples_cm`` samples a cm can show."""
+    side = CHART
+    while side / _CHART_CM > 1.4 * samples_cm and side > CHART // 8:
+        side //= 2
+    return side
 
 
 def blend(points: Float, weight: Float, pose: Pose) -> Float:

@@ -5,6 +5,8 @@ See :mod:`engine.synth.people.raster` for ids and for the rows of placed vertice
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,14 @@ __all__ = ["compose", "first_places", "gather", "scatter", "taps", "veil"]
 
 Float = NDArray[np.float32]
 Int = NDArray[np.int32]
+Real = Any  # a number inside numba
 Bytes = NDArray[np.uint8]
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
 def _four(
-    rows: Float, a: int, b: int, c: int, u: float, v: float, w: float, k: int
-) -> tuple[float, float, float, float]:
+    rows: Float, a: Real, b: Real, c: Real, u: Real, v: Real, w: Real, k: int
+) -> tuple[Real, Real, Real, Real]:
     """Numbers k .. k + 3 of three rows, blended."""
     return (
         u * rows[a, k] + v * rows[b, k] + w * rows[c, k],
