@@ -59,6 +59,23 @@ def test_dense_map_equals_reference(size: tuple[int, int], cell: int) -> None:
     np.testing.assert_allclose(fast, slow, atol=1e-4)
 
 
+@pytest.mark.parametrize("cut", [1, 8, 29, 60])
+def test_dense_map_in_bands_is_the_whole(cut: int) -> None:
+    backward = smooth_grid(9, 8, 7.0, seed=1)
+    whole, bands = np.empty((61, 50, 2), np.float32), np.empty((61, 50, 2), np.float32)
+    dense_map(backward, whole, 8)
+    dense_map(backward, bands[:cut], 8)
+    dense_map(backward, bands[cut:], 8, cut)
+    np.testing.assert_array_equal(bands, whole)
+
+
+def test_dense_map_beyond_the_grid_is_refused() -> None:
+    backward = np.zeros((3, 3, 2), np.float32)
+    for first in (-1, 9):
+        with pytest.raises(ValueError, match="does not cover rows"):
+            dense_map(backward, np.zeros((8, 16, 2), np.float32), 8, first)
+
+
 def test_no_displacement_is_the_identity() -> None:
     positions = np.empty((48, 48, 2), np.float32)
     dense_map(np.zeros((7, 7, 2), np.float32), positions, 8)
