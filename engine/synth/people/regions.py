@@ -138,10 +138,11 @@ def regions(side: int = CHART) -> Regions:
     if side == CHART:
         return _painted()
     full: dict[str, Any] = {f.name: getattr(_painted(), f.name) for f in fields(Regions)}
-    return Regions(**{
+    small: dict[str, Any] = {
         k: tuple(halved(m, side) for m in v) if isinstance(v, tuple) else halved(v, side)
         for k, v in full.items()
-    })  # fmt: skip
+    }
+    return Regions(**small)
 
 
 @lru_cache(maxsize=1)
