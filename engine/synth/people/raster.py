@@ -96,6 +96,22 @@ def _between_lashes(u: Real, v: Real, longest: Real) -> bool:
     return bool((v > 0.16 and abs(a - 0.5) > 0.45 - 0.275 * v) or v > longest)
 
 
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
+def _air(
+    holes: int, screen: Float, table: Float, corner: Real, share: Real, cover: Float, cut: float
+) -> bool:
+    """Whether the point with these shares of three corners is in a hole."""
+    (a, b, c), (w0, w1, w2) = corner, share
+    if holes == 1:
+        return bool(w0 * screen[a, 3] + w1 * screen[b, 3] + w2 * screen[c, 3] < 0.0)
+    u = w0 * table[a, 7] + w1 * table[b, 7] + w2 * table[c, 7]
+    v = w0 * table[a, 11] + w1 * table[b, 11] + w2 * table[c, 11]
+    p = w0 * table[a, 12] + w1 * table[b, 12] + w2 * table[c, 12]
+    if holes == 2:
+        return bool(_cover(cover, u, v) < cut + _THIN * max(p - _ENDS, _NOTHING))
+    return _between_lashes(u, v, p)
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _cross(slope: Real, at: Real, low: Real, top: Real) -> tuple[Real, Real]:
     """The span ``low`` .. ``top`` of a row, cut by an edge at column ``at``."""
@@ -161,18 +177,7 @@ def draw(
                     continue
                 if holes:
                     w1, w2 = w1y + x1 * dx, w2y + x2 * dx
-                    w0 = one - w1 - w2
-                    if holes == 1:
-                        if w0 * screen[a, 3] + w1 * screen[b, 3] + w2 * screen[c, 3] < 0.0:
-                            continue
-                    else:
-                        u = w0 * table[a, 7] + w1 * table[b, 7] + w2 * table[c, 7]
-                        v = w0 * table[a, 11] + w1 * table[b, 11] + w2 * table[c, 11]
-                        p = w0 * table[a, 12] + w1 * table[b, 12] + w2 * table[c, 12]
-                        if holes == 2:
-                            if _cover(cover, u, v) < cut + _THIN * max(p - _ENDS, _NOTHING):
-                                continue
-                        elif _between_lashes(u, v, p):
-                            continue
+                    if _air(holes, screen, table, (a, b, c), (one - w1 - w2, w1, w2), cover, cut):
+                        continue
                 near[y, x] = z
                 ids[y, x] = first_id + f

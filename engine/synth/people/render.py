@@ -230,10 +230,10 @@ class PersonRenderer:
             self._near0, self._first = self._near.copy(), False
         flow, valid = self._flow()
         self.gpu.set({"head": pose.head, "sun": proj})
-        self._shade_samples(shade)
+        labels = self._shade_samples(shade)
         rgb = np.empty((self.size, self.size, 3), np.float32)
         compose(self._samples, self.scene.backdrop, *self._taps, rgb)
-        return Drawn(rgb, self._labels, points, flow, valid)
+        return Drawn(rgb, labels, points, flow, valid)
 
     def _load(self, posed: Posed, pose: Pose) -> bool:
         """Bring the frame's vertices to the screen; whether the lips are open."""
@@ -297,8 +297,8 @@ class PersonRenderer:
         flow = np.where(seen[..., None], there[..., :2] - here, 0.0).astype(np.float16)
         return flow, seen.astype(np.uint8) + both
 
-    def _shade_samples(self, shade: Float) -> None:
-        """Colours and labels of all samples, into ``_samples``."""
+    def _shade_samples(self, shade: Float) -> Bytes:
+        """Colours and labels of all samples, into ``_samples``; the labels [S, S] of the picture."""
         look, lines = self.lookup, np.zeros(len(Kind) + 2, np.int32)
         end = gather(self._ids, (Kind.SKIN, Kind.FRAME), 0, look.stood, look.screen, look.corners,
                      self._rows, self._where, lines)  # fmt: skip
@@ -317,9 +317,10 @@ class PersonRenderer:
         shaded = self.gpu.read(last)
         scatter(shaded[:end], self._where[:end], self._samples)
         at = ((np.arange(self.size) + 0.5) * self.side / self.size).astype(int)
-        self._labels = self._samples[at[:, None], at, 3]
+        labels: Bytes = self._samples[at[:, None], at, 3]
         if last > end:
             veil(shaded[end:], self._where[end:last], self._samples, self.scene.backdrop, label("glasses"))
+        return labels
 
 
 def _rigid(mesh: Mesh, weight: Float, kind: Kind, cut: Clothes | None) -> Part:

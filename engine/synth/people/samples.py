@@ -32,6 +32,20 @@ def _four(
     )
 
 
+@nb.njit(cache=True, nogil=True)
+def _divide(ids: Int, kinds: tuple[int, int], row: int, wide: int, rows: Int) -> int:
+    """Give each kind the lines that its samples fill; returns the first line that is left."""
+    counts = np.zeros(len(rows), np.int64)
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            counts[ids[y, x] >> 24] += 1
+    for kind in range(kinds[0], kinds[1] + 1):
+        rows[kind] = row
+        row += (counts[kind] + wide - 1) // wide
+    rows[kinds[1] + 1] = row
+    return row
+
+
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gather(
     ids: Int, kinds: tuple[int, int], row: int, stood: Float, screen: Float, corners: Int, out: Float,
@@ -55,16 +69,9 @@ def gather(
     """
     side, wide = ids.shape[0], out.shape[1]
     flat, place = out.reshape(-1, 16), where.reshape(-1)
-    counts, at = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    for y in range(side):
-        for x in range(side):
-            counts[ids[y, x] >> 24] += 1
-    for kind in range(kinds[0], kinds[1] + 1):
-        rows[kind] = row
-        at[kind] = row * wide
-        row += (counts[kind] + wide - 1) // wide
-        where[rows[kind] : row] = -1
-    rows[kinds[1] + 1] = row
+    row = _divide(ids, kinds, row, wide, rows)
+    at = rows.astype(np.int64) * wide
+    where[rows[kinds[0]] : row] = -1
     for y in range(side):
         for x in range(side):
             key = ids[y, x]
