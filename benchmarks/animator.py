@@ -30,7 +30,7 @@ from kernels.i420 import rgb_to_i420
 
 Float = NDArray[np.float32]
 
-PHASES = ("geometry", "sampling_map", "sample", "windows")
+PHASES = ("geometry", "person", "windows")
 
 
 def lively(rest: Float, frames: int) -> list[Float]:

@@ -92,15 +92,14 @@ class RunnerBase(ABC):
         self._owner: int | None = None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        self.start(*inputs)
-        return self.wait()
+        self._take(inputs)
+        try:
+            return self._run(inputs)
+        finally:
+            self._release()
 
     def start(self, *inputs: Tensor) -> None:
-        self._check(inputs)
-        if self._owner == threading.get_ident():
-            raise RuntimeError("start() again before wait(): one call is in flight at a time")
-        self._busy.acquire()
-        self._owner = threading.get_ident()
+        self._take(inputs)
         try:
             self._begin(inputs)
         except BaseException:
@@ -125,6 +124,14 @@ class RunnerBase(ABC):
             self._bind(bound)
             self._bound = bound
 
+    def _take(self, inputs: tuple[Tensor, ...]) -> None:
+        """Check the inputs and wait for the runner to be free."""
+        self._check(inputs)
+        if self._owner == threading.get_ident():
+            raise RuntimeError("start() again before wait(): one call is in flight at a time")
+        self._busy.acquire()
+        self._owner = threading.get_ident()
+
     def _release(self) -> None:
         self._owner = None
         self._busy.release()
@@ -140,6 +147,11 @@ class RunnerBase(ABC):
                     f"output {index} cannot be bound: give a contiguous {like.dtype} {list(like.shape)} "
                     f"on {like.device}, not {value.dtype} {list(value.shape)} on {value.device}"
                 )
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The whole call, for a caller that has nothing else to do meanwhile."""
+        self._begin(inputs)
+        return self._finish()
 
     @abstractmethod
     def _begin(self, inputs: tuple[Tensor, ...]) -> None:

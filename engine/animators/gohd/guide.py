@@ -50,8 +50,7 @@ def guide_of(
     if painted:
         renderer.draw(motion, buffers, frame, tier, helper)
     else:
-        renderer.sampling_map(renderer.geometry(motion, buffers, tier, helper), buffers, helper)
-        renderer.sample(buffers, frame, helper)
+        renderer.person(renderer.geometry(motion, buffers, tier, helper), buffers, frame, helper)
     # The renderer leaves the frame's landmarks and sampling positions in its buffers.
     region = whole(region_of(buffers.landmarks, source.side))
     return Guide(region, region.cut(frame, pixels), region.grid(buffers.positions, source, pixels // 4))

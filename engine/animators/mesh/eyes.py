@@ -26,13 +26,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.animators.mesh.drawneyes import drawn_eyes
+from engine.animators.mesh.eyedraw import (
+    DISC_CM,
+    GRID,
+    RINGS,
+    SPOKES,
+    EyeMeshes,
+    EyeTextures,
+    View,
+    Window,
+    draw_eye,
+)
 from engine.animators.mesh.eyefit import LIDS, LOWER_LIDS, EyeFit, fit_eyes, smoothstep
-from engine.animators.mesh.eyelight import lid_light, pick_triangles
+from engine.animators.mesh.eyelight import lid_light
 from engine.animators.mesh.layers import Arrays, FrameGeometry, SourceGeometry
 from engine.face.basis import FaceBasis
 from engine.face.inpaint import push_pull
 from engine.types import MOTION
-from kernels.raster import Canvas, draw_textured
+from kernels.raster import Canvas
 
 __all__ = ["EyeLayer"]
 
@@ -40,70 +51,19 @@ Float = NDArray[np.float32]
 Int = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
-_GRID = (13, 9)  # columns and rows of the white's mesh
-_RINGS, _SPOKES = 5, 28  # of the iris mesh
 _RIM = 1.14  # the iris mesh and its soft edge end at this multiple of the iris radius
-_GLINT_SHARE = 0.5  # how far a catch-light follows the iris
-_MAX_PITCH, _MAX_YAW = 0.42, 0.62  # rad, turn away from the photo's own gaze
-_DISC_CM = 1.3  # iris plane in front of the eyeball's centre
-
-
-def _grid_triangles(columns: int, rows: int) -> Int:
-    q = np.arange(columns * rows, dtype=np.int32).reshape(rows, columns)
-    a, b, c, d = q[:-1, :-1].ravel(), q[:-1, 1:].ravel(), q[1:, 1:].ravel(), q[1:, :-1].ravel()
-    return np.ascontiguousarray(np.concatenate([np.stack([a, c, b], 1), np.stack([a, d, c], 1)]))
-
-
-def _disc_triangles(rings: int, spokes: int) -> Int:
-    """Vertex 0 is the centre, then ring after ring."""
-    k = np.arange(spokes, dtype=np.int32)
-    n = (k + 1) % spokes
-    parts = [np.stack([np.zeros_like(k), 1 + k, 1 + n], 1)]
-    for r in range(rings - 1):
-        i, o = 1 + r * spokes, 1 + (r + 1) * spokes
-        parts += [np.stack([i + k, o + k, o + n], 1), np.stack([i + k, o + n, i + n], 1)]
-    return np.ascontiguousarray(np.concatenate(parts), np.int32)
-
-
-_GRID_TRIANGLES = _grid_triangles(*_GRID)
-_DISC_TRIANGLES = _disc_triangles(_RINGS, _SPOKES)
-_QUAD = np.array([[0, 2, 1], [0, 3, 2]], np.int32)
+_UPPER, _LOWER = (tuple(np.array(rows) for rows in both) for both in (LIDS, LOWER_LIDS))
 
 
 @dataclass(frozen=True)
 class _Eye:
-    """One prepared eye; points are model space (cm), textures RGBA over the same region."""
+    """One prepared eye."""
 
+    meshes: EyeMeshes
+    textures: EyeTextures
     reliable: bool
-    photo: Bytes
-    white: Bytes
-    iris: Bytes
-    glint: Bytes
-    has_glint: bool
-    grid: Float
-    """[117, 3] the white's mesh, rigid with the skull"""
-    grid_uv: Float
-    disc: Float
-    """[141, 3] iris mesh at the photo's gaze"""
-    disc_uv: Float
-    centre: Float
-    """[3] centre of rotation"""
-    quad: Float
-    """[4, 3] corners of the region"""
-    quad_uv: Float
-    lid: Float
-    """[9, 2] upper lid in the photo, px, corner to corner"""
-    grid_pixels: Float
-    rest_light: Float
-    """[117] light under the upper lid in the photo"""
-    pull: Float
-    """[117] how much each grid point of the photo's eye shifts with the gaze"""
-    glint_offset: Float
-    """[2] from the iris centre to the catch-light, px"""
-    radius: float
-    """iris radius, px"""
-    width: float
-    """eye width, px"""
+    glint: tuple[bool, float, float, float]
+    """As :func:`~engine.animators.mesh.eyedraw.draw_eye` takes it."""
 
 
 class EyeLayer:
@@ -128,67 +88,14 @@ class EyeLayer:
 
     def draw(self, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
         """Paint the eye ``part`` (0 the subject's right, 1 the left) into ``canvas``."""
-        eye = self._eyes[part]
-        pitch, yaw = _limited_gaze(frame.motion)
-        lid, lower = frame.landmarks[LIDS[part]], frame.landmarks[LOWER_LIDS[part]]
-        grid = frame.place(eye.grid)
-        moved = np.abs(grid[:, :2] - eye.grid_pixels).max()
-        turn = np.hypot(pitch, yaw) * _DISC_CM * frame.pixels_per_cm
-        shift = max(float(moved), float(np.abs(lid - eye.lid).max()), float(turn))
-        presence = float(smoothstep(0.02, 0.3, np.float32(shift)))
-        if presence <= 0.0:
-            return
-        # The photo holds the shadow its own lids cast: only the change is drawn.
-        light, seen = _lid_light(grid, lid, lower)
-        shade = _warm(np.clip(light / eye.rest_light, 0.55, 1.15))
-        triangles = np.empty_like(_GRID_TRIANGLES)
-        triangles = triangles[: pick_triangles(_GRID_TRIANGLES, seen, triangles)]
-        # Share of the photo's own eye: all of it for a still gaze, nothing beyond a few pixels.
-        photo = 1.0 if not eye.reliable else 1.0 - float(smoothstep(1.0, 3.5, np.float32(turn)))
-        if photo < 1.0:
-            _draw(canvas, grid, triangles, eye.white, eye.grid_uv, presence, shade)
-            _draw_iris(canvas, frame, eye, _turn(pitch, yaw), (lid, lower), presence)
-        if photo > 0.0:
-            at = _shifted(eye, frame, grid, pitch, yaw)
-            _draw(canvas, at, triangles, eye.photo, eye.grid_uv, photo * presence, shade)
-
-
-def _draw(
-    canvas: Canvas, xyz: Float, triangles: Int, texture: Bytes, uv: Float, alpha: float, shade: Float | None
-) -> None:
-    """Textured triangles in paint order."""
-    every = np.full(len(xyz), alpha, np.float32)
-    draw_textured(canvas, xyz, triangles, texture, uv, every, shade, test=False, write=False)
-
-
-def _draw_iris(
-    canvas: Canvas, frame: FrameGeometry, eye: _Eye, turn: Float, lids: tuple[Float, Float], presence: float
-) -> None:
-    disc = frame.place(np.asarray((eye.disc - eye.centre) @ turn.T + eye.centre, np.float32))
-    shade = _warm(_lid_light(disc, *lids)[0])
-    _draw(canvas, disc, _DISC_TRIANGLES, eye.iris, eye.disc_uv, presence, shade)
-    if eye.has_glint:
-        quad = frame.place(np.concatenate([eye.quad, eye.disc[:1]]))
-        move = disc[0, :2] - quad[4, :2]
-        quad[:4, :2] += _GLINT_SHARE * move
-        # A reflection that slides off the cornea goes out.
-        off = float(np.hypot(*(eye.glint_offset - (1.0 - _GLINT_SHARE) * move))) / eye.radius
-        left = presence * (1.0 - float(smoothstep(0.62, 0.92, np.float32(off))))
-        _draw(canvas, quad[:4], _QUAD, eye.glint, eye.quad_uv, left, None)
-
-
-def _limited_gaze(motion: Float) -> tuple[float, float]:
-    """Pitch and yaw (rad) of the frame, saturating smoothly."""
-    pitch, yaw = (float(v) for v in motion[MOTION.gaze])
-    return _MAX_PITCH * float(np.tanh(pitch / _MAX_PITCH)), _MAX_YAW * float(np.tanh(yaw / _MAX_YAW))
-
-
-def _turn(pitch: float, yaw: float) -> Float:
-    """Rotation in model space: yaw turns +z towards +x, pitch turns +z towards +y."""
-    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    return np.asarray(about_y @ about_x, np.float32)
+        eye, (cx, cy) = self._eyes[part], frame.centre
+        pitch, yaw = (float(v) for v in frame.motion[MOTION.gaze])
+        draw_eye(
+            Window(canvas.pixels, canvas.depth, canvas.x0, canvas.y0, canvas.sx, canvas.sy),
+            View(frame.camera, frame.head, frame.focal, cx, cy, frame.pixels_per_cm),
+            eye.meshes, eye.textures, (pitch, yaw),
+            (frame.landmarks[_UPPER[part]], frame.landmarks[_LOWER[part]]), eye.reliable, eye.glint,
+        )  # fmt: skip
 
 
 def _lid_light(points: Float, upper: Float, lower: Float) -> tuple[Float, Float]:
@@ -198,30 +105,6 @@ def _lid_light(points: Float, upper: Float, lower: Float) -> tuple[Float, Float]
     return light, seen
 
 
-def _warm(light: Float) -> Float:
-    """Light [N] as shade per channel [N, 3]: shadows on the eyeball are warm, red fades least."""
-    return np.ascontiguousarray(np.stack([light**0.85, light, light**1.05], 1), np.float32)
-
-
-def _shifted(eye: _Eye, frame: FrameGeometry, grid: Float, pitch: float, yaw: float) -> Float:
-    """The eye's own pixels moved with the gaze, strongest where the iris is, still at the lids.
-
-    As far as the iris turns while the photo fades into its parts (so that both show the same), but
-    only a little where the iris is not reliable.
-    """
-    if eye.reliable:
-        centre = eye.disc[:1] - eye.centre
-        ends = frame.place(np.concatenate([centre, centre @ _turn(pitch, yaw).T]) + eye.centre)
-        move = ends[1, :2] - ends[0, :2]
-    else:
-        limit = 0.28 * eye.radius
-        reach = 0.6 * _DISC_CM * frame.pixels_per_cm
-        move = np.tanh(np.array([yaw, -pitch], np.float32) * reach / limit) * limit
-    out = grid.copy()
-    out[:, :2] += eye.pull[:, None] * move
-    return out
-
-
 def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
     def real(name: str) -> Float:
         return np.ascontiguousarray(arrays[f"{side}_{name}"], np.float32)
@@ -229,22 +112,21 @@ def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
     def texture(name: str) -> Bytes:
         return np.ascontiguousarray(arrays[f"{side}_{name}"], np.uint8)
 
-    numbers = real("numbers")
+    reliable, shown, radius, _, x, y = (float(v) for v in real("numbers"))
+    rest_light, _ = _lid_light(real("grid_pixels"), real("lid"), real("lower"))
+    prepared = {name: real(name) for name in EyeMeshes._fields if name != "rest_light"}
     return _Eye(
-        reliable=bool(numbers[0] > 0.5), has_glint=bool(numbers[1] > 0.5),
-        radius=float(numbers[2]), width=float(numbers[3]), glint_offset=numbers[4:6].copy(),
-        photo=texture("photo"), white=texture("white"), iris=texture("iris"), glint=texture("glint"),
-        grid=real("grid"), grid_uv=real("grid_uv"), disc=real("disc"), disc_uv=real("disc_uv"),
-        centre=real("centre"), quad=real("quad"), quad_uv=real("quad_uv"),
-        lid=real("lid"), grid_pixels=real("grid_pixels"),
-        pull=real("pull"), rest_light=_lid_light(real("grid_pixels"), real("lid"), real("lower"))[0],
-    )  # fmt: skip
+        EyeMeshes(**prepared, rest_light=rest_light),
+        EyeTextures(*(texture(name) for name in EyeTextures._fields)),
+        reliable > 0.5,
+        (shown > 0.5, x, y, radius),
+    )
 
 
 def _prepare_eye(source: SourceGeometry, fit: EyeFit, part: int) -> Arrays:
     """Everything one eye needs, as plain arrays."""
     textures = _textures(source.crop, fit)
-    grid_pixels = fit.region_grid(*_GRID)
+    grid_pixels = fit.region_grid(*GRID)
     disc_pixels = _disc_points(fit)
     centre, ball = _eyeball(source, fit, part)
     quad_pixels = _glint_box(fit, textures["glint"][..., 3])
@@ -290,8 +172,8 @@ def _glint_box(fit: EyeFit, shown: Bytes) -> Float:
 
 def _disc_points(fit: EyeFit) -> Float:
     """Iris mesh [1 + rings * spokes, 2] in the photo, px."""
-    angle = np.arange(_SPOKES) * (2 * np.pi / _SPOKES)
-    rings = np.linspace(0, _RIM, _RINGS + 1)[1:, None] * fit.radius
+    angle = np.arange(SPOKES) * (2 * np.pi / SPOKES)
+    rings = np.linspace(0, _RIM, RINGS + 1)[1:, None] * fit.radius
     x, y = rings * np.cos(angle), rings * np.sin(angle)
     ring = np.stack([x.ravel(), y.ravel()], 1)
     return np.concatenate([fit.iris[None], fit.iris + ring]).astype(np.float32)
@@ -308,14 +190,14 @@ def _eyeball(source: SourceGeometry, fit: EyeFit, part: int) -> tuple[Float, flo
     index = 1 - part  # the basis lists the left eye first
     centre = basis.eye_centre[index] + (source.neutral[ball] - basis.mean[ball]).mean(0)
     at = source.fit.to_camera(centre)
-    front = _unproject(source, fit.iris[None], np.array([-(at[2] + _DISC_CM)]))[0]
+    front = _unproject(source, fit.iris[None], np.array([-(at[2] + DISC_CM)]))[0]
     side_ways = front[:2] - at[:2]
     far = float(np.hypot(*side_ways))
-    limit = 0.5 * _DISC_CM
+    limit = 0.5 * DISC_CM
     if far > limit:
         at[:2] += side_ways * (1.0 - limit / far)
     model = (at - source.fit.translation) @ source.fit.rotation
-    return np.asarray(model, np.float32), float(np.hypot(_DISC_CM, min(far, limit)))
+    return np.asarray(model, np.float32), float(np.hypot(DISC_CM, min(far, limit)))
 
 
 def _unproject(source: SourceGeometry, pixels: Float, distance: NDArray[np.floating]) -> Float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba as nb
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
@@ -154,11 +155,13 @@ def _border_hold(matte: Float, bottom: float) -> Float:
     return hold
 
 
+@nb.njit(cache=True, nogil=True)
 def hold_borders(displacement: Float, hold: Float) -> None:
     """Take back, in place, what would open a gap: ``displacement`` [N, 2] px, ``hold`` [N, 4]."""
-    x, y = displacement[:, 0], displacement[:, 1]
-    x -= hold[:, 0] * np.maximum(x, 0.0) + hold[:, 1] * np.minimum(x, 0.0)
-    y -= hold[:, 2] * np.maximum(y, 0.0) + hold[:, 3] * np.minimum(y, 0.0)
+    for i in range(displacement.shape[0]):
+        x, y = displacement[i, 0], displacement[i, 1]
+        displacement[i, 0] = x - (hold[i, 0] if x > 0.0 else hold[i, 1]) * x
+        displacement[i, 1] = y - (hold[i, 2] if y > 0.0 else hold[i, 3]) * y
 
 
 def _spread_units(source: SourceGeometry, nodes: Float, carried: Bool, weight: Float) -> SparseUnits:

@@ -107,14 +107,17 @@ def _torn(attributes: Float, depth: Float, r: int, c: int, i: int, j: int) -> bo
 
 
 @nb.njit(cache=True, nogil=True)
-def soften_edges(frame: Bytes, attributes: Float, depth: Float, x0: int, y0: int) -> None:
+def soften_edges(
+    frame: Bytes, attributes: Float, depth: Float, x0: int, y0: int, first: int, stop: int
+) -> None:
     """Smooth the staircase where one piece of the mesh hides another (nose before cheek), in place.
 
-    ``frame`` [H, W, 3]; ``attributes``/``depth`` as in :func:`blend_map`. Both pixels beside a break are
-    mixed with their neighbours.
+    ``frame`` [H, W, 3]; ``attributes``/``depth`` as in :func:`blend_map`, of which rows ``first``..``stop``
+    are looked at. Both pixels beside a break are mixed with their neighbours: rows ``first`` - 1 to
+    ``stop`` + 1 of the window are read, ``first`` to ``stop`` written.
     """
     rows, columns = depth.shape
-    for r in range(1, rows - 2):
+    for r in range(max(first, 1), min(stop, rows - 2)):
         for c in range(1, columns - 2):
             if _torn(attributes, depth, r, c, r, c + 1):
                 _soften(frame, r + y0, c + x0)

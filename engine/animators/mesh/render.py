@@ -68,6 +68,8 @@ class WindowBuffers:
 
     pixels: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 3))
     depth: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW))
+    over: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW))
+    """Depth of the face mesh, which lies over whatever was drawn."""
     attributes: Float = field(default_factory=lambda: _floats(4 * _WINDOW * _WINDOW * 7))
 
     def open(self, points: Float, margin: float, tier: int, frame: Bytes) -> Canvas | None:
@@ -83,6 +85,11 @@ class WindowBuffers:
         depth.fill(np.inf)
         fill_window(pixels, frame, x0, y0, sx, sy)
         return Canvas(pixels, depth, x0, y0, sx, sy)
+
+    def cover(self, canvas: Canvas, values: int) -> tuple[Float, Float]:
+        """Room for the face mesh in that window: attributes [h, w, ``values``] and depth [h, w]."""
+        h, w = canvas.depth.shape
+        return self.attributes[: h * w * values].reshape(h, w, values), self.over[: h * w].reshape(h, w)
 
 
 @dataclass
@@ -204,8 +211,7 @@ class FrameRenderer:
         ``helper`` (one thread) takes over half of the work; the picture is the same without.
         """
         frame = self.geometry(motion, buffers, tier, helper)
-        self.sampling_map(frame, buffers, helper)
-        self.sample(buffers, out, helper)
+        self.person(frame, buffers, out, helper)
         self.windows(frame, buffers, out, helper)
 
     def geometry(
@@ -263,28 +269,64 @@ class FrameRenderer:
         own = float(self.identity.expression[unit])
         return float(np.clip((float(expression[unit]) - own) / max(1.0 - own, 0.2), 0.0, 1.0))
 
-    def sampling_map(self, frame: FrameGeometry, b: FrameBuffers, helper: Executor | None = None) -> None:
-        """The inverted grid spread over all pixels, the face mesh mixed in."""
+    def person(
+        self, frame: FrameGeometry, b: FrameBuffers, out: Bytes, helper: Executor | None = None
+    ) -> None:
+        """The person through the sampling map, over the background; without eyes, mouth and lids."""
+        reach = self._gather(frame, b)
+        attributes, depth, x0, y0 = window = self._face_window(b)
+        middle = len(depth) // 2
+
+        def draw(first: int, stop: int) -> None:
+            self._spread(b, window, reach, first, stop)
+            self._show(b, out, first, stop)
+            # Rows that are smoothed look at their neighbours: those at the cut have to wait.
+            low, high = (0, middle - 2) if first == 0 else (middle + 2, len(depth))
+            soften_edges(out, attributes, depth, x0, y0, low, high)
+
+        in_bands(helper, draw, SIZE, y0 + middle)
+        soften_edges(out, attributes, depth, x0, y0, middle - 2, middle + 2)
+
+    def sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:
+        """Only the positions that :meth:`person` samples: the inverted grid spread over all pixels, the
+        face mesh mixed in."""
+        reach = self._gather(frame, b)
+        self._spread(b, self._face_window(b), reach, 0, SIZE)
+
+    def _gather(self, frame: FrameGeometry, b: FrameBuffers) -> int:
+        """The drawn vertices with what is drawn of them; how far (px) the grid moves at most."""
         mesh, m = self.mesh, len(self.mesh.ids)
-        xyz, narrow = b.mesh_xyz[:m], b.mesh_narrow[:m]
         shut = np.array([self._lid_travel(frame.expression, unit) for unit in BLINK_UNITS], np.float32)
         mesh_attributes(
             frame.projected, mesh.ids, mesh.source, mesh.alpha, mesh.paint,
-            smoothstep(0.0, 1.0, (shut - self.paint_start) / self.paint_ramp), xyz, narrow, b.mesh_wide,
+            smoothstep(0.0, 1.0, (shut - self.paint_start) / self.paint_ramp),
+            b.mesh_xyz[:m], b.mesh_narrow[:m], b.mesh_wide,
         )  # fmt: skip
-        attributes, depth, x0, y0 = self._face_window(b)
-        reach = int(np.abs(b.backward).max()) + CELL
+        return int(np.abs(b.backward).max()) + CELL
 
-        def spread(first: int, stop: int) -> None:
-            low, high = (min(max(row - y0, 0), len(depth)) for row in (first, stop))
-            face, far = attributes[low:high], depth[low:high]
-            far.fill(np.inf)
-            raster_attributes(face, far, xyz, mesh.triangles, narrow, x0=x0, y0=y0 + low)
-            dense_map(b.backward, b.positions[first:stop], CELL, first)
-            blend_map(b.positions, face, far, x0, y0 + low)
-            keep_inside(b.positions, RIM, reach, first, stop)
+    def _spread(
+        self, b: FrameBuffers, window: tuple[Float, Float, int, int], reach: int, first: int, stop: int
+    ) -> None:
+        """Rows ``first``..``stop`` of the sampling map; ``window`` as :meth:`_face_window` has it."""
+        m, (attributes, depth, x0, y0) = len(self.mesh.ids), window
+        low, high = (min(max(row - y0, 0), len(depth)) for row in (first, stop))
+        face, far = attributes[low:high], depth[low:high]
+        far.fill(np.inf)
+        raster_attributes(
+            face, far, b.mesh_xyz[:m], self.mesh.triangles, b.mesh_narrow[:m], x0=x0, y0=y0 + low
+        )  # fmt: skip
+        dense_map(b.backward, b.positions[first:stop], CELL, first)
+        blend_map(b.positions, face, far, x0, y0 + low)
+        keep_inside(b.positions, RIM, reach, first, stop)
 
-        in_bands(helper, spread, SIZE, y0 + len(depth) // 2)
+    def _show(self, b: FrameBuffers, out: Bytes, first: int, stop: int) -> None:
+        """Rows ``first``..``stop`` of the person, sampled, over the background."""
+        no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
+        warped, face = b.warped[first:stop], self.identity
+        if len(warped):
+            places, border = b.positions[first:stop], cv2.BORDER_REPLICATE
+            cv2.remap(face.person, places, no_second, cv2.INTER_LINEAR, warped, border)
+            compose(warped, face.background[first:stop], out[first:stop])
 
     def _grid(self, expression: Float, head: Float, b: FrameBuffers) -> None:
         """The person layer's nodes moved, and that motion inverted."""
@@ -297,19 +339,6 @@ class FrameRenderer:
         hold_borders(flat, face.node_hold)
         invert_grid(b.forward, b.backward, float(CELL))
 
-    def sample(self, b: FrameBuffers, out: Bytes, helper: Executor | None = None) -> None:
-        """The person through the sampling map, over the background."""
-        no_second = cast(Bytes, None)  # the map is one [H, W, 2] array
-        face, border = self.identity, cv2.BORDER_REPLICATE
-
-        def show(first: int, stop: int) -> None:
-            warped = b.warped[first:stop]
-            cv2.remap(face.person, b.positions[first:stop], no_second, cv2.INTER_LINEAR, warped, border)
-            compose(warped, face.background[first:stop], out[first:stop])
-
-        in_bands(helper, show, SIZE)
-        soften_edges(out, *self._face_window(b))
-
     def _face_window(self, b: FrameBuffers) -> tuple[Float, Float, int, int]:
         """Attributes and depth of the box around this frame's face mesh, and its corner."""
         x0, y0, w, h = _box(b.mesh_xyz[: len(self.mesh.ids)], 1.0, SIZE)
@@ -319,54 +348,61 @@ class FrameRenderer:
         self, frame: FrameGeometry, b: FrameBuffers, out: Bytes, helper: Executor | None = None
     ) -> None:
         """Eyes and mouth, which never overlap: layer, face, paint."""
+        around = frame.landmarks[INNER_LIPS.ravel()]
+        room, mesh = b.mouth_window, self.mesh
+        canvas = room.open(around, 0.6 * frame.pixels_per_cm, frame.tier, out)
+        # The mouth takes longer than both eyes: its mesh is their thread's.
+        covered = start(helper, self._cover, canvas, b, room, mesh.around[2], b.mesh_narrow)
         finish = start(helper, self._draw_eyes, frame, b, out)
-        self._draw_mouth(frame, b, out)
+        if canvas is not None:
+            self._layer("mouth", canvas, frame, 0)
+            covered()
+            self._paint(canvas, b, room, out, b.mesh_narrow.shape[1])
+            self._lip_line(canvas, frame)
+            average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
         finish()
 
     def _draw_eyes(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
+        room = b.eye_window
         for eye, rows in enumerate(_LIDS):
             lids = frame.projected[self.lid_vertices[eye], :2]
             around = np.concatenate([frame.landmarks[rows.ravel()], lids])
-            canvas = b.eye_window.open(around, 0.3 * frame.pixels_per_cm, frame.tier, out)
+            canvas = room.open(around, 0.3 * frame.pixels_per_cm, frame.tier, out)
             if canvas is not None:
                 self._layer("eyes", canvas, frame, eye)
-                self._paint(canvas, b, b.eye_window, out, self.mesh.around[eye], b.mesh_wide)
+                self._cover(canvas, b, room, self.mesh.around[eye], b.mesh_wide)
+                self._paint(canvas, b, room, out, b.mesh_wide.shape[1])
                 self._lashes(canvas, frame, eye)
                 average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
-
-    def _draw_mouth(self, frame: FrameGeometry, b: FrameBuffers, out: Bytes) -> None:
-        around = frame.landmarks[INNER_LIPS.ravel()]
-        canvas = b.mouth_window.open(around, 0.6 * frame.pixels_per_cm, frame.tier, out)
-        if canvas is not None:
-            self._layer("mouth", canvas, frame, 0)
-            self._paint(canvas, b, b.mouth_window, out, self.mesh.around[2], b.mesh_narrow)
-            self._lip_line(canvas, frame)
-            average_window(canvas.pixels, out, canvas.x0, canvas.y0, canvas.sx, canvas.sy)
 
     def _layer(self, name: str, canvas: Canvas, frame: FrameGeometry, part: int) -> None:
         if name in self.layers:
             self.layers[name].draw(canvas, frame, part)
 
-    def _paint(
+    def _cover(
         self,
-        canvas: Canvas,
+        canvas: Canvas | None,
         b: FrameBuffers,
         room: WindowBuffers,
-        out: Bytes,
         triangles: NDArray[np.int32],
         values: Float,
     ) -> None:
-        """The face mesh over what the layer drew; ``values`` per vertex, with paint or without."""
-        h, w = canvas.depth.shape
-        m, k = len(self.mesh.ids), values.shape[1]
-        attributes = room.attributes[: h * w * k].reshape(h, w, k)
-        canvas.clear_depth()
+        """What the face mesh shows in a window; ``values`` per vertex, with paint or without."""
+        if canvas is None:
+            return
+        m = len(self.mesh.ids)
+        attributes, over = room.cover(canvas, values.shape[1])
+        over.fill(np.inf)
         raster_attributes(
-            attributes, canvas.depth, b.mesh_xyz[:m], triangles, values[:m],
+            attributes, over, b.mesh_xyz[:m], triangles, values[:m],
             x0=canvas.x0, y0=canvas.y0, sx=canvas.sx, sy=canvas.sy,
         )  # fmt: skip
+
+    def _paint(self, canvas: Canvas, b: FrameBuffers, room: WindowBuffers, out: Bytes, values: int) -> None:
+        """The face mesh, as :meth:`_cover` left it, over what the layer drew."""
+        attributes, over = room.cover(canvas, values)
         window = (canvas.x0, canvas.y0, canvas.sx, canvas.sy)
-        paint_face(canvas.pixels, attributes, canvas.depth, b.positions, self.identity.crop, out, window)
+        paint_face(canvas.pixels, attributes, over, b.positions, self.identity.crop, out, window)
 
     def _lip_line(self, canvas: Canvas, frame: FrameGeometry) -> None:
         """The shadow between lips that the portrait shows parted; closed lips bring their own."""
