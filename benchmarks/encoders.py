@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.records import append_line
 from engine.config import asset_path
 from engine.encoders.contrastive import ContrastiveEncoder
 from engine.encoders.listener import PROSODY, Listener
@@ -146,8 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.no_record:
         about: dict[str, Any] = {"benchmark": "encoders", "commit": commit(), "machine": platform.machine()}
         about |= {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2), "frames": args.frames}
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(about | {"ms": cost, "voice": gate}) + "\n")
+        append_line(RESULTS, json.dumps(about | {"ms": cost, "voice": gate}))
     return 0
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.kernel_cases import Timed, cases
+from benchmarks.records import append_line
 from engine.train.provenance import commit
 
 RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
@@ -149,8 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     line = json.dumps(about | {"rows": rows})
     print(line)
     if args.save:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(RESULTS, line)
     return 0
 
 

@@ -40,6 +40,7 @@ from benchmarks.latency.result import (  # noqa: E402
     json_record,
     table,
 )
+from benchmarks.records import append_line  # noqa: E402
 from engine.errors import BudgetError, VisavisError  # noqa: E402
 
 __all__ = ["main"]
@@ -122,9 +123,7 @@ def _write(run: BenchmarkRun, args: argparse.Namespace) -> None:
     report.write_text(html_report(run), encoding="utf-8")
     (args.out / "latency.json").write_text(line + "\n", encoding="utf-8")
     if args.save:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(RESULTS, line)
     print(table(run))
     print(f"\nreport: {report}")
     print(line)

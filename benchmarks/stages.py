@@ -30,6 +30,7 @@ import torch
 from benchmarks.animator import lively
 from benchmarks.latency.result import describe_machine
 from benchmarks.quality.reenacted import animator_makers
+from benchmarks.records import append_line
 from engine.config import asset_path
 from engine.errors import VisavisError
 from engine.face.image import load_image
@@ -305,9 +306,7 @@ def run(args: argparse.Namespace) -> int:
     print(table(rows))
     line = json.dumps(record(rows), separators=(",", ":"))
     if args.save:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(RESULTS, line)
     print(line)
     return 0
 

@@ -22,6 +22,7 @@ from threading import BrokenBarrierError
 from typing import Any
 
 from benchmarks.latency.result import describe_machine
+from benchmarks.records import append_line
 from engine.errors import BackendError
 
 RESULTS = Path(__file__).resolve().parent / "results" / "synth.jsonl"
@@ -102,9 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{found['frames_per_s']:.1f} frames/s, {found['cpu_ms']:.1f} ms of processor time a frame")
     line = json.dumps({"benchmark": "synth", **machine, **sizes, **found}, separators=(",", ":"))
     if args.save:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(RESULTS, line)
     print(line)
     return 0
 

@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from benchmarks.quality import closures, match_events, pearson
+from benchmarks.records import append_line
 from engine.animators.mesh.animator import MeshAnimator
 from engine.config import asset_path
 from engine.face.attention import LIPS_MESH
@@ -300,9 +301,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {key:18s} {value}")
     line = json.dumps(result)
     if args.results is not None:
-        args.results.parent.mkdir(parents=True, exist_ok=True)
-        with args.results.open("a") as file:
-            file.write(line + "\n")
+        append_line(args.results, line)
     print(line)
     return 0
 

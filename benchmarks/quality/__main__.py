@@ -28,6 +28,7 @@ from benchmarks.quality.emotion import generated_accuracy, real_accuracy
 from benchmarks.quality.rows import ClipRow, Performed, Row, interval_of_means, measure
 from benchmarks.quality.subjects import Subject, read_subjects
 from benchmarks.quality.table import combined, people, recipe_table
+from benchmarks.records import append_line
 from engine.config import asset_path
 from engine.errors import AssetError, VisavisError
 from engine.train.emotion import classify
@@ -187,9 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     line = json.dumps(result)
     if options.results is not None:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        with options.results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(options.results, line)
     print(line)
     return 0
 

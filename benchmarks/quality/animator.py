@@ -41,6 +41,7 @@ from benchmarks.quality.reenacted import (
 )
 from benchmarks.quality.report import METRICS, PAPERS, groups_of, mean_rows, report
 from benchmarks.quality.storyboard import strip, write_pages
+from benchmarks.records import append_line
 from engine.errors import FaceError, InputError, VisavisError
 from engine.face.crop import CROP_SIDE
 from engine.face.landmarks import LandmarkModel
@@ -231,8 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report(clips))
     line = json.dumps(_record(clips, args.split, time.perf_counter() - begun), separators=(",", ":"))
     if args.save:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(RESULTS, line)
     print(line)
     return 0
 

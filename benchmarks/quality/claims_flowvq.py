@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.records import append_line
 from engine.encoders.mel import FEATURES
 from engine.layers.flow import on_manifold
 from engine.samplers.flowvq.networks import CLASSES, TAPS
@@ -212,9 +213,7 @@ def main(argv: list[str] | None = None) -> int:
             "emotion_accuracy_real": 0.8168,
         },
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    with args.results.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(args.results, json.dumps(line))
     print(json.dumps(line))
     return 0
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from benchmarks.quality.mouth import lmd
 from benchmarks.quality.subjects import Subject, read_subjects
 from benchmarks.quality.upper import eye_features, ssim, variance
+from benchmarks.records import append_line
 from engine.encoders.mel import FEATURES, MelEncoder
 from engine.samplers.factors import UPPER
 from engine.samplers.gohd.eyes import EyeStage
@@ -253,8 +254,7 @@ def main(argv: list[str] | None = None) -> int:
         text = json.dumps({**line, "n": len(heard), "steps": args.steps, "commit": commit()})
         print(text, flush=True)
         if args.results is not None:
-            with args.results.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            append_line(args.results, text)
     return 0
 
 

@@ -31,6 +31,7 @@ from benchmarks.quality.head import angles, jitter, spectral_distance_db, spectr
 from benchmarks.quality.mouth import lmd, lmd_moving
 from benchmarks.quality.subjects import Subject, read_subjects
 from benchmarks.quality.upper import ssim, variance
+from benchmarks.records import append_line
 from engine.encoders.mel import FEATURES, MelEncoder
 from engine.samplers.osm.expression import ExpressionNet
 from engine.samplers.osm.sampler import HeadMotion, head_motion
@@ -222,8 +223,7 @@ def main(argv: list[str] | None = None) -> int:
                                "commit": commit()})  # fmt: skip
             print(line, flush=True)
             if args.results is not None:
-                with args.results.open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                append_line(args.results, line)
     return 0
 
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import agreement
 from benchmarks.quality.lips import read_clips
+from benchmarks.records import append_line
 from engine.encoders.contrastive import FEATURES, ContrastiveEncoder
 from engine.samplers.factors import FACTOR_COLUMNS, LIPS, UPPER
 from engine.samplers.pdfgc.expression import READ, ExpressionNet
@@ -295,8 +296,7 @@ def main() -> int:
     for line in _claims(results, matrix):
         print(json.dumps(line))
         if args.results is not None:
-            with args.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(args.results, json.dumps(line))
     return 0
 
 

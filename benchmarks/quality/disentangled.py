@@ -37,6 +37,7 @@ from benchmarks.quality.crossed import Driver, driven, open_portraits
 from benchmarks.quality.mouth import lip_points
 from benchmarks.quality.pictures import grainy
 from benchmarks.quality.reenacted import choose_frames, draw, make_animators
+from benchmarks.records import append_line
 from engine.errors import VisavisError
 from engine.face.landmarks import LandmarkModel
 from engine.face.portrait import Portrait
@@ -211,8 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     line = json.dumps(_rounded(record), separators=(",", ":"))
     if args.results is not None:
-        with args.results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(args.results, line)
     print(line)
     return 0
 

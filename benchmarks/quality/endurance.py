@@ -33,6 +33,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality.driving import open_recipe, recipe_names
+from benchmarks.records import append_line
 from engine.config import asset_path
 from engine.pipeline import Pipeline
 from engine.samplers.factors import LIPS
@@ -249,8 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     record = {"benchmark": "endurance", "machine": platform.machine(), "rows": [asdict(e) for e in results]}
     line = json.dumps(record)
     if options.results is not None:
-        with options.results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(options.results, line)
     print(line)
     return 0 if all(e.holds for e in results) else 1
 

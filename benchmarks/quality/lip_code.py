@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.records import append_line
 from engine.encoders.contrastive import LipCodeModel, load_lip_code
 from engine.encoders.mel_input import normalised_mel
 from engine.encoders.phones import PHONES
@@ -128,8 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{100 * near:7.1f}", flush=True)
     if not args.no_record:
         about = {"benchmark": "lip_code", "commit": commit(), "machine": platform.machine()}
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(about | {"weights": str(args.weights), "scores": scores}) + "\n")
+        append_line(RESULTS, json.dumps(about | {"weights": str(args.weights), "scores": scores}))
     return 0
 
 

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import Agreement, Events, agreement, closures, match_events
 from benchmarks.quality.baselines import fit_ridge, loudness
+from benchmarks.records import append_line
 from engine.pipeline import Pipeline
 from engine.train.motion_data import Clip, clip_items, load_clip
 from engine.train.mouth_geometry import opening_of
@@ -249,9 +250,7 @@ def main() -> int:
     plot(args.out / "lips.png", measured, made, scores)
     line = json.dumps(summary)
     if args.results is not None:
-        args.results.parent.mkdir(parents=True, exist_ok=True)
-        with args.results.open("a") as file:
-            file.write(line + "\n")
+        append_line(args.results, line)
     print(line)
     return 0
 

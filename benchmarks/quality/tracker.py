@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.records import append_line
 from engine.errors import FaceError
 from engine.face.fitter import fit_face, fit_frame
 from engine.face.landmarks import LandmarkModel, roi_from_points
@@ -219,8 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     }  # fmt: skip
     print(json.dumps(result))
     if args.save:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
+        append_line(RESULTS, json.dumps(result))
     return 0
 
 
