@@ -248,7 +248,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="visavis train animator", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--heads", type=Path, nargs="+", required=True, help="folders of training scenes")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--heads", type=Path, nargs="+", help="folders of training scenes")
+    what.add_argument(
+        "--mean-of", type=Path, nargs="+", metavar="WEIGHTS",
+        help="train nothing: write the mean of points of one training (engine/train/animator_mean.py)",
+    )  # fmt: skip
     parser.add_argument("--dev", type=Path, required=True, help="folder of dev scenes")
     parser.add_argument("--out", default="gohd_animator", help="weights to write (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=80.0)
@@ -294,6 +299,11 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # gradients of a saturated share are mostly denormal: tenfold time
+    if args.mean_of:
+        from engine.train.animator_mean import write_mean
+
+        print(json.dumps(write_mean(args.mean_of, Scenes([args.dev]), args.out)))
+        return 0
     size = SIZES[args.size]
     if args.unguided:
         # It has to move the whole head by itself.
