@@ -135,7 +135,7 @@ def portraits_in(track: dict[str, NDArray[np.generic]], count: int) -> list[int]
     good = usable_frames(track["motion"], track["rest"], track["blink"], track["confidence"])  # type: ignore[arg-type]
     half = good[: max(1, len(good) // 2)]
     order = np.random.default_rng(len(good)).permutation(half)
-    taken = [int(good[0])] if len(good) else []
+    taken = [int(good[0])] if len(good) and count else []
     for n in order.tolist():
         if len(taken) >= count:
             break

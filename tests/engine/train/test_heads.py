@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.animators.mesh.animator import MeshAnimator
 from engine.animators.mesh.render import SIZE, FrameBuffers
 from engine.config import asset_path
 from engine.face.image import load_image
 from engine.face.portrait import Portrait, analyse_portrait
-from engine.train.heads import _another, _moved
+from engine.train.heads import _another, _moved, portraits_in
 from engine.types import MOTION
 
 
@@ -50,3 +51,16 @@ def test_moved_fit_is_where_the_renderer_puts_the_head(portrait: Portrait) -> No
         shift = np.linalg.norm(still - buffers.projected[:, :2], axis=1)
         assert np.median(away[skull]) < 0.5
         assert np.median(shift[skull]) > 5.0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_as_many_portraits_as_asked_for(count: int) -> None:
+    frames = 400
+    track: dict[str, NDArray[np.generic]] = {
+        "motion": np.zeros((frames, MOTION.size), np.float32),
+        "rest": np.zeros(MOTION.size, np.float32),
+        "blink": np.zeros(frames, np.float32),
+        "confidence": np.ones(frames, np.float32),
+    }
+    taken = portraits_in(track, count)
+    assert len(taken) == len(set(taken)) == count
