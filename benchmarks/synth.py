@@ -15,9 +15,12 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from queue import Empty
 from threading import BrokenBarrierError
 from typing import Any
 
@@ -52,6 +55,21 @@ def _draw(seed: int, size: int, people: int, frames: int, start: Barrier, out: Q
     out.put((wall, time.perf_counter(), time.process_time() - cpu))
 
 
+def _answers(workers: Sequence[BaseProcess], out: Queue[Any]) -> list[Any]:
+    """One answer of every worker. Raises BackendError where one has died instead."""
+    answers: list[Any] = []
+    while len(answers) < len(workers):
+        try:
+            answers.append(out.get(timeout=0.5))
+        except Empty:
+            dead = [worker.exitcode for worker in workers if worker.exitcode]
+            if dead:
+                for worker in workers:
+                    worker.terminate()
+                raise BackendError(f"a process that draws ended with status {dead[0]}; see above") from None
+    return answers
+
+
 def measure(processes: int, size: int, people: int, frames: int) -> dict[str, float]:
     """Frames a second of all processes together, and ms of processor time a frame.
 
@@ -67,7 +85,7 @@ def measure(processes: int, size: int, people: int, frames: int) -> dict[str, fl
     ]
     for worker in workers:
         worker.start()
-    times = [out.get() for _ in workers]
+    times = _answers(workers, out)
     for worker in workers:
         worker.join()
     failed = [t for t in times if isinstance(t, str)]

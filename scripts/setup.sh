@@ -12,13 +12,14 @@ venv="${VENV:-.venv}"
 }
 
 # Chromium drives the browser tests and the latency benchmark, PortAudio is the local microphone,
-# espeak-ng and flite are the synthetic voices. The demo itself needs none of them.
+# espeak-ng and flite are the synthetic voices, EGL draws the synthetic people. The demo itself needs none of them.
 missing=()
 have() { command -v "$1" >/dev/null 2>&1; }
 have chromium || missing+=(chromium fonts-liberation)
 have espeak-ng || missing+=(espeak-ng libespeak-ng1)
 have flite || missing+=(flite)
 ldconfig -p 2>/dev/null | grep -q libportaudio.so.2 || missing+=(libportaudio2)
+ldconfig -p 2>/dev/null | grep -q libEGL.so.1 || missing+=(libegl1 libgl1-mesa-dri)
 if [ ${#missing[@]} -gt 0 ] && have apt-get; then
     run=()
     [ "$(id -u)" -eq 0 ] || { have sudo && sudo -n true 2>/dev/null && run=(sudo -n); }

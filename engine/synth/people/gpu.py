@@ -40,7 +40,12 @@ class Gpu:
 
     def __init__(self, lines: int) -> None:
         os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe in the calling thread: one process a core
-        import moderngl
+        try:
+            import moderngl
+        except ImportError as error:
+            raise BackendError(
+                "synthetic people need moderngl, which is not installed: pip install 'visavis[train]'"
+            ) from error
 
         self.moderngl = moderngl
         try:
