@@ -175,8 +175,7 @@ def _draw_iris(
     presence: float,
 ) -> None:
     disc = _placed(_rotated(eye.disc, eye.centre, gaze[0], gaze[1]), view)
-    light, seen = np.empty(len(disc), np.float32), np.empty(len(disc), np.float32)
-    lid_light(disc, lids[0], lids[1], light, seen)
+    light, _ = lid_light(disc, lids[0], lids[1])
     _painted(window, disc, _DISC_TRIANGLES, textures.iris, eye.disc_uv, presence, light)
     shown, offset_x, offset_y, radius = glint
     if not shown:
@@ -244,8 +243,7 @@ def draw_eye(
     if presence <= 0.0:
         return
     # The photo holds the shadow its own lids cast: only the change is drawn.
-    light, seen = np.empty(len(grid), np.float32), np.empty(len(grid), np.float32)
-    lid_light(grid, lids[0], lids[1], light, seen)
+    light, seen = lid_light(grid, lids[0], lids[1])
     for i in range(len(light)):
         light[i] = min(max(light[i] / eye.rest_light[i], 0.55), 1.15)
     triangles = np.empty_like(_GRID_TRIANGLES)

@@ -33,14 +33,15 @@ def _height(lid: Float, ox: float, oy: float, ex: float, ey: float, x: float) ->
 
 
 @nb.njit(cache=True, nogil=True)
-def lid_light(points: Float, upper: Float, lower: Float, light: Float, seen: Float) -> None:
+def lid_light(points: Float, upper: Float, lower: Float) -> tuple[Float, Float]:
     """Light under the upper lid, and whether a point can be seen between the lids.
 
-    1. ``points`` [N, >= 2] px; ``upper`` and ``lower`` lid [n, 2] px, left corner to right corner.
-    2. ``light`` [N] receives 0..1: 1 - s exp(-d / D), d the distance below the upper lid along the
-       eye's own axis.
-    3. ``seen`` [N] receives >= 0 where the point lies between the lids or close to them, else -1.
+    ``points`` [N, >= 2] px; ``upper`` and ``lower`` lid [n, 2] px, left corner to right corner. Returns
+
+    1. light [N], 0..1: 1 - s exp(-d / D), d the distance below the upper lid along the eye's own axis;
+    2. seen [N]: >= 0 where the point lies between the lids or close to them, else -1.
     """
+    light, seen = np.empty(points.shape[0], np.float32), np.empty(points.shape[0], np.float32)
     ox, oy = upper[0, 0], upper[0, 1]
     last = upper.shape[0] - 1
     ax, ay = upper[last, 0] - ox, upper[last, 1] - oy
@@ -54,6 +55,7 @@ def lid_light(points: Float, upper: Float, lower: Float, light: Float, seen: Flo
         above = _height(lower, ox, oy, ex, ey, x) - y
         inside = min(min(below, above), min(x, 1.0 - x))
         seen[i] = 0.0 if inside > -_MARGIN else -1.0
+    return light, seen
 
 
 @nb.njit(cache=True, nogil=True)

@@ -98,13 +98,6 @@ class EyeLayer:
         )  # fmt: skip
 
 
-def _lid_light(points: Float, upper: Float, lower: Float) -> tuple[Float, Float]:
-    """Light [N] and visibility [N] of ``points`` [N, >= 2] between the lids; see ``lid_light``."""
-    light, seen = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
-    lid_light(points, upper, lower, light, seen)
-    return light, seen
-
-
 def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
     def real(name: str) -> Float:
         return np.ascontiguousarray(arrays[f"{side}_{name}"], np.float32)
@@ -113,7 +106,7 @@ def _read_eye(arrays: Mapping[str, NDArray[np.generic]], side: str) -> _Eye:
         return np.ascontiguousarray(arrays[f"{side}_{name}"], np.uint8)
 
     reliable, shown, radius, _, x, y = (float(v) for v in real("numbers"))
-    rest_light, _ = _lid_light(real("grid_pixels"), real("lid"), real("lower"))
+    rest_light, _ = lid_light(real("grid_pixels"), real("lid"), real("lower"))
     prepared = {name: real(name) for name in EyeMeshes._fields if name != "rest_light"}
     return _Eye(
         EyeMeshes(**prepared, rest_light=rest_light),
@@ -236,7 +229,7 @@ def _textures(crop: Bytes, fit: EyeFit) -> dict[str, Bytes]:
     inside, distance = fit.opening()
     polar = fit.polar()
     upper, lower = fit.outline[:9], fit.outline[[0, *range(15, 7, -1)]]
-    light = _lid_light(fit.texel_points(), upper, lower)[0].reshape(polar.shape)[..., None]
+    light = lid_light(fit.texel_points(), upper, lower)[0].reshape(polar.shape)[..., None]
     lit = photo / light
     seeds = ((polar > 1.18) & (distance > 0.04 * fit.width)).astype(np.float32)
     # Where the upper lid meets the eyeball lies a thin dark line.

@@ -284,7 +284,7 @@ class FrameRenderer:
             low, high = (0, middle - 2) if first == 0 else (middle + 2, len(depth))
             soften_edges(out, attributes, depth, x0, y0, low, high)
 
-        in_bands(helper, draw, SIZE, y0 + middle)
+        in_bands(helper, draw, SIZE, min(y0 + middle, SIZE))
         soften_edges(out, attributes, depth, x0, y0, middle - 2, middle + 2)
 
     def sampling_map(self, frame: FrameGeometry, b: FrameBuffers) -> None:

@@ -275,8 +275,7 @@ class PersonRenderer:
             model.eye_slices, (points[LEFT_LIDS[:, ::-1]], points[RIGHT_LIDS]), strict=True
         ):
             upper, lower = (np.ascontiguousarray(v) for v in lids)
-            light = np.ones(len(seen[part]), np.float32)
-            lid_light(seen[part], upper, lower, light, light.copy())
+            light, _ = lid_light(seen[part], upper, lower)
             self.lookup.stood[part, 12] = np.clip(light * 1.1 - 0.1, 0.0, 1.0)
         return points
 
